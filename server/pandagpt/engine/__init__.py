@@ -1,0 +1,1 @@
+"""Requests in, token events out. Knows no HTTP."""

@@ -1,0 +1,81 @@
+"""What goes into the engine and what comes out of it: plain values, no torch, no HTTP.
+
+Everything here could be packed into bytes and sent to another process.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from pandagpt.media.modality import Modality
+from pandagpt.model.prompt import Prompt
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInput:
+    """One preprocessed medium. `digest` identifies bytes, kind, options and preprocessing."""
+
+    modality: Modality
+    array: np.ndarray
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """Ranges are checked at the edge; here every value is already usable. `top_k` 0 is off."""
+
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    seed: int | None = None
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    logprobs: int | None = None
+    """None: no logprobs. k: the chosen token's, and those of the k likeliest."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """`prompt` refers to `media` by index. `n` choices share one prefill of the media."""
+
+    request_id: str
+    prompt: Prompt
+    media: tuple[MediaInput, ...]
+    params: SamplingParams
+    n: int = 1
+    cache_salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    token_id: int
+    text: str
+    data: bytes
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of choice `index`; the last one of a choice carries `finish_reason`."""
+
+    index: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+    cached_tokens: int = 0

@@ -1,0 +1,91 @@
+"""Every error this package raises on purpose.
+
+    PandaError
+    ├── RequestError                 the caller can mend it; `param` names the field
+    │   ├── InvalidValue             wrong type or outside its range
+    │   ├── MissingParameter
+    │   ├── UnsupportedValue         known, but not honoured here
+    │   ├── ContextLengthExceeded
+    │   ├── UnsupportedContentType   unknown content part, or one where it is not allowed
+    │   ├── InvalidMedia             undecodable, empty, truncated, wrong kind
+    │   ├── MediaTooLarge
+    │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
+    │   └── ModelNotFound
+    ├── Overloaded                   the queue is full, or the server is loading or draining
+    ├── EngineFailure                our fault, while one request was served
+    └── CheckpointError              weights that are missing, truncated or not what they should be
+
+Messages say what was wrong, the value, the limit and the remedy, and never hold a path
+of the server, an address or the text of a library's exception. `CheckpointError` alone
+is for the operator and names files.
+"""
+
+from pathlib import Path
+
+
+class PandaError(Exception):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class RequestError(PandaError):
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+    def at(self, param: str) -> "RequestError":
+        """The same error, placed at a field of the request."""
+        return type(self)(self.message, param)
+
+
+class InvalidValue(RequestError):
+    pass
+
+
+class MissingParameter(RequestError):
+    pass
+
+
+class UnsupportedValue(RequestError):
+    pass
+
+
+class ContextLengthExceeded(RequestError):
+    pass
+
+
+class UnsupportedContentType(RequestError):
+    pass
+
+
+class InvalidMedia(RequestError):
+    pass
+
+
+class MediaTooLarge(RequestError):
+    pass
+
+
+class MediaNotAllowed(RequestError):
+    pass
+
+
+class ModelNotFound(RequestError):
+    pass
+
+
+class Overloaded(PandaError):
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class EngineFailure(PandaError):
+    pass
+
+
+class CheckpointError(PandaError):
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out. Has never heard of a request."""

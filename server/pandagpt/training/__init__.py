@@ -1,0 +1,1 @@
+"""Training and evaluation: the toy world, alignment, SFT. Never meets `api`."""
