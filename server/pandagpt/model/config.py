@@ -62,7 +62,11 @@ class ImageBindConfig:
         known = {f.name for f in fields(cls)}
         if unknown := set(data) - known:
             raise ValueError(f"unknown ImageBind fields: {sorted(unknown)}")
-        return cls(**{k: _encoder(v) if isinstance(v, Mapping) else v for k, v in data.items()})
+        values: dict[str, Any] = {
+            name: _encoder(value) if isinstance(value, Mapping) else value
+            for name, value in data.items()
+        }
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,0 +1,56 @@
+# serve · test · check · bench · tiny. Everything runs from .venv, which `install` makes once.
+PYTHON ?= python3
+MODEL  ?= tiny
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: install install-dev serve test check format bench tiny clean
+
+serve: install
+	@$(BIN)/pandagpt serve --model $(MODEL) --host $(HOST) --port $(PORT)
+
+test: install-dev
+	@$(BIN)/pytest
+
+check: install-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/ty check
+	@$(BIN)/pytest tests/test_architecture.py
+
+format: install-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+# Prints a table; nothing is asserted, because a benchmark on a busy machine is no test.
+bench: install-dev
+	@$(BIN)/python -m tests.bench.throughput
+
+# Trains the bundled model again, from nothing but this repository, with fixed seeds.
+tiny: install-dev
+	@$(BIN)/pandagpt train tiny --out build/tiny
+
+install: .venv/.installed
+install-dev: .venv/.installed-dev
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "pandagpt needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "[1/3] creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@echo "[2/3] installing torch (the largest part)"
+	@$(PIP) torch
+	@echo "[3/3] installing the rest"
+	@$(PIP) -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	@echo "installing the development tools"
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache

@@ -1,0 +1,115 @@
+"""The floors of the house and the fences between them, read from the source by `ast`."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "server" / "pandagpt"
+
+# A floor may import itself and the floors named here.
+FLOORS = {
+    "errors": set(),
+    "logs": {"errors"},
+    "metrics": {"errors"},
+    "settings": {"errors"},
+    "samples": set(),
+    "media": {"errors", "logs", "metrics"},
+    "model": {"errors", "logs", "metrics", "media"},
+    "engine": {"errors", "logs", "metrics", "media", "model"},
+    "api": {"errors", "logs", "metrics", "settings", "samples", "media", "model", "engine"},
+    "training": {"errors", "logs", "metrics", "media", "model", "engine"},
+}
+TOP = {"cli", "__init__", "__main__"}
+
+# A third-party package may be imported only from these places.
+FENCES = {
+    "fastapi": ("api",),
+    "starlette": ("api",),
+    "sse_starlette": ("api",),
+    "pydantic": ("api", "settings"),
+    "httpx": ("api.fetch",),
+    "transformers": ("training",),
+    "peft": ("training",),
+    "openai": (),
+}
+# Deciding is kept apart from doing: these never see a tensor.
+TORCHLESS = (
+    "api.schemas",
+    "engine.request",
+    "engine.sequence",
+    "engine.scheduler",
+    "engine.detokenizer",
+    "engine.stop_matcher",
+    "model.config",
+    "model.prompt",
+    "model.tokenizer",
+    "media.modality",
+)
+
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+
+def imports(path: Path, *, nested: bool = True) -> Iterator[tuple[str, int]]:
+    """Every absolute module name that the file imports, with its line."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if nested else tree.body
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield str(node.module), node.lineno
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+def own_imports(path: Path) -> set[str]:
+    names = {name.removeprefix("pandagpt.") for name, _ in imports(path) if "pandagpt." in name}
+    return {name for name in names if name in MODULES}
+
+
+def within(module: str, places: tuple[str, ...]) -> bool:
+    return any(module == place or module.startswith(place + ".") for place in places)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    floor = module.split(".")[0]
+    if floor in TOP:
+        return
+    allowed = FLOORS[floor] | {floor}
+    wrong = {name for name in own_imports(MODULES[module]) if name.split(".")[0] not in allowed}
+    assert not wrong, f"{module} must not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_fences_hold(module: str) -> None:
+    for name, line in imports(MODULES[module]):
+        places = FENCES.get(name.split(".")[0])
+        assert places is None or within(module, places), f"{module}:{line} imports {name}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if within(m, TORCHLESS)])
+def test_policy_is_free_of_torch(module: str) -> None:
+    assert "torch" not in {name.split(".")[0] for name, _ in imports(MODULES[module])}
+
+
+def test_no_import_cycles() -> None:
+    graph = {module: own_imports(path) - {module} for module, path in MODULES.items()}
+    tuple(TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_stand_at_the_top(module: str) -> None:
+    """Only the command line imports late, so that `--help` does not load torch."""
+    if module.split(".")[0] == "cli":
+        return
+    path = MODULES[module]
+    late = set(imports(path)) - set(imports(path, nested=False))
+    guarded = {name for name, _ in imports(path, nested=False)}
+    assert not {name for name, _ in late} - guarded, f"{module} imports inside functions: {late}"
