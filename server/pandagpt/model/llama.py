@@ -1,0 +1,305 @@
+"""LLaMA for serving: rows of embeddings in, hidden states and logits out, keys and values kept.
+
+Hugging Face's architecture and key names; q, k, v and gate, up are fused into one matrix each
+when they are loaded, because a step of a small model costs its number of calls. Rows and
+positions come from the caller: this file knows no requests. Inference only.
+
+Axes: N tokens of the flat batch, H hidden, V vocabulary, P heads of queries and of keys,
+D head dim, R rows of the cache that decode, G query heads per key head, K key heads,
+S cached positions, T tokens of one span.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pandagpt.errors import CheckpointError
+from pandagpt.model.config import LlamaConfig
+
+# In checkpoints of old transformers versions; computed here from the config.
+_DERIVED_KEY = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A chunk of a prompt: `length` new tokens at positions `start`... of cache row `row`."""
+
+    row: int
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+class KVCache:
+    """Keys and values of `num_rows` sequences of at most `max_len` tokens."""
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        num_rows: int,
+        max_len: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        heads, dim = config.num_key_value_heads, config.head_dim
+        shape = (config.num_hidden_layers, 2, num_rows, heads, max_len, dim)
+        # Zeros, not empty: masked positions are multiplied by 0, which NaN would survive.
+        self.slab = torch.zeros(shape, device=device, dtype=dtype)
+        self.k, self.v = self.slab[:, 0], self.slab[:, 1]
+        self.num_rows, self.max_len = num_rows, max_len
+        # [rows, positions, 2, K, D] per layer: one write stores a token's key and value.
+        self.tokens = list(self.slab.permute(0, 2, 4, 1, 3, 5))
+
+    def move(self, src_row: int, dst_row: int, length: int) -> None:
+        """Copies the first `length` positions over; 0 <= rows < num_rows, length <= max_len."""
+        assert 0 <= src_row < self.num_rows
+        assert 0 <= dst_row < self.num_rows
+        assert 0 <= length <= self.max_len
+        self.slab[:, :, dst_row, :, :length] = self.slab[:, :, src_row, :, :length]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What all layers of one forward pass share."""
+
+    cos_N1D: Tensor
+    sin_N1D: Tensor
+    rows_N: Tensor
+    positions_N: Tensor
+    num_decodes: int
+    decode_len: int
+    decode_mask_R11S: Tensor | None
+    spans: Sequence[Span]
+    span_masks_TS: Sequence[Tensor | None]
+
+
+class Llama(nn.Module):
+    """Weights are uninitialised until `load`."""
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        hidden, vocab = config.hidden_size, config.vocab_size
+        self.embedding = _weight(vocab, hidden, device=device, dtype=dtype)
+        tied = config.tie_word_embeddings
+        self.head = self.embedding if tied else _weight(vocab, hidden, device=device, dtype=dtype)
+        self.norm = _weight(hidden, device=device, dtype=dtype)
+        layers = (_Layer(config, i, device, dtype) for i in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(layers)
+        self.register_buffer("rotary_L2D", _rotary(config).to(device, dtype), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.norm.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.norm.dtype
+
+    def weights(self) -> dict[str, Tensor]:
+        """Each weight under its Hugging Face key; views, where it is part of a fused matrix."""
+        named = {"model.embed_tokens.weight": self.embedding, "model.norm.weight": self.norm}
+        if not self.config.tie_word_embeddings:
+            named["lm_head.weight"] = self.head
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, _Layer)
+            named |= {f"model.layers.{index}.{k}": v for k, v in layer.weights().items()}
+        return named
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Copies every weight, one tensor at a time; `state` may read its values lazily."""
+        weights = self.weights()
+        if missing := sorted(weights.keys() - state.keys()):
+            raise CheckpointError(f"{len(missing)} LLaMA weights are missing, such as {missing[0]}")
+        if unknown := sorted(k for k in state.keys() - weights.keys() if not self._is_derived(k)):
+            raise CheckpointError(f"{len(unknown)} LLaMA weights are unknown, such as {unknown[0]}")
+        for key, target in weights.items():
+            source = state[key]
+            if source.shape != target.shape:
+                shapes = f"{list(source.shape)}, the config says {list(target.shape)}"
+                raise CheckpointError(f"{key} has shape {shapes}")
+            target.copy_(source)
+
+    def _is_derived(self, key: str) -> bool:
+        tied_head = self.config.tie_word_embeddings and key == "lm_head.weight"
+        return tied_head or _DERIVED_KEY.fullmatch(key) is not None
+
+    @torch.inference_mode()
+    def embed(self, ids_N: Tensor) -> Tensor:
+        return F.embedding(ids_N, self.embedding)
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        embeds_NH: Tensor,
+        positions_N: Tensor,
+        cache: KVCache,
+        num_decodes: int,
+        spans: Sequence[Span],
+    ) -> Tensor:
+        """Hidden states [N, H] after the last norm; keys and values go to the cache.
+
+        The first `num_decodes` tokens belong to cache rows 0, 1, ..., one each; then come the
+        tokens of each span in order. `positions_N` is best given on the CPU, since the
+        longest one is read by the host.
+        """
+        step = self._step(positions_N, cache, num_decodes, spans)
+        hidden_NH = embeds_NH.to(self.dtype, copy=True)
+        for layer in self.layers:
+            assert isinstance(layer, _Layer)
+            layer.update(hidden_NH, step, cache)
+        return F.rms_norm(hidden_NH, self.norm.shape, self.norm, self.config.rms_norm_eps)
+
+    @torch.inference_mode()
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        return F.linear(hidden_NH, self.head).float()
+
+    def _step(
+        self, positions_N: Tensor, cache: KVCache, num_decodes: int, spans: Sequence[Span]
+    ) -> _Step:
+        decode_len = int(positions_N[:num_decodes].max()) + 1 if num_decodes else 0
+        rows = [*range(num_decodes), *(s.row for s in spans for _ in range(s.length))]
+        positions_N = positions_N.to(self.device)
+        assert isinstance(self.rotary_L2D, Tensor)
+        cos_N1D, sin_N1D = self.rotary_L2D[positions_N].split(1, dim=1)
+        return _Step(
+            cos_N1D=cos_N1D,
+            sin_N1D=sin_N1D,
+            rows_N=torch.tensor(rows, device=self.device),
+            positions_N=positions_N,
+            num_decodes=num_decodes,
+            decode_len=decode_len,
+            decode_mask_R11S=_decode_mask(positions_N[:num_decodes], decode_len, self.dtype),
+            spans=spans,
+            span_masks_TS=[_span_mask(s, self.device) for s in spans],
+        )
+
+
+class _Layer(nn.Module):
+    def __init__(
+        self, config: LlamaConfig, index: int, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.index = index
+        self.eps = config.rms_norm_eps
+        self.num_heads, self.num_kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim = config.head_dim
+        hidden, inner = config.hidden_size, config.intermediate_size
+        total = (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
+        self.attention_norm = _weight(hidden, device=device, dtype=dtype)
+        self.qkv = _weight(total, hidden, device=device, dtype=dtype)
+        self.out = _weight(hidden, self.num_heads * self.head_dim, device=device, dtype=dtype)
+        self.mlp_norm = _weight(hidden, device=device, dtype=dtype)
+        self.gate_up = _weight(2 * inner, hidden, device=device, dtype=dtype)
+        self.down = _weight(hidden, inner, device=device, dtype=dtype)
+
+    def weights(self) -> dict[str, Tensor]:
+        kv = self.num_kv_heads * self.head_dim
+        q_proj, k_proj, v_proj = self.qkv.split([self.num_heads * self.head_dim, kv, kv])
+        gate_proj, up_proj = self.gate_up.chunk(2)
+        return {
+            "input_layernorm.weight": self.attention_norm,
+            "self_attn.q_proj.weight": q_proj,
+            "self_attn.k_proj.weight": k_proj,
+            "self_attn.v_proj.weight": v_proj,
+            "self_attn.o_proj.weight": self.out,
+            "post_attention_layernorm.weight": self.mlp_norm,
+            "mlp.gate_proj.weight": gate_proj,
+            "mlp.up_proj.weight": up_proj,
+            "mlp.down_proj.weight": self.down,
+        }
+
+    def update(self, hidden_NH: Tensor, step: _Step, cache: KVCache) -> None:
+        """Adds this layer's attention and MLP to `hidden_NH`, in place."""
+        normed_NH = F.rms_norm(hidden_NH, self.attention_norm.shape, self.attention_norm, self.eps)
+        qkv_NPD = F.linear(normed_NH, self.qkv).view(len(hidden_NH), -1, self.head_dim)
+        mixed = self._attend(qkv_NPD, step, cache)
+        hidden_NH.addmm_(mixed, self.out.t())
+        normed_NH = F.rms_norm(hidden_NH, self.mlp_norm.shape, self.mlp_norm, self.eps)
+        gate, up = F.linear(normed_NH, self.gate_up).chunk(2, dim=1)
+        hidden_NH.addmm_(F.silu(gate, inplace=True).mul_(up), self.down.t())
+
+    def _attend(self, qkv_NPD: Tensor, step: _Step, cache: KVCache) -> Tensor:
+        """Rotates, stores and attends: [N, heads * D]."""
+        num_tokens = len(qkv_NPD)
+        _rotate(qkv_NPD[:, : self.num_heads + self.num_kv_heads], step)
+        kv_N2KD = qkv_NPD[:, self.num_heads :].view(num_tokens, 2, self.num_kv_heads, -1)
+        cache.tokens[self.index].index_put_((step.rows_N, step.positions_N), kv_N2KD)
+        q_NPD = qkv_NPD[:, : self.num_heads]
+        parts = [self._decode(q_NPD[: step.num_decodes], step, cache)] if step.num_decodes else []
+        first = step.num_decodes
+        for span, mask_TS in zip(step.spans, step.span_masks_TS, strict=True):
+            parts.append(self._prefill(q_NPD[first : first + span.length], span, mask_TS, cache))
+            first += span.length
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _decode(self, q_RPD: Tensor, step: _Step, cache: KVCache) -> Tensor:
+        """One new token a row: the query heads of one key head stand where time would."""
+        num_rows = len(q_RPD)
+        out_RKGD = F.scaled_dot_product_attention(
+            q_RPD.view(num_rows, self.num_kv_heads, -1, self.head_dim),
+            cache.k[self.index, :num_rows, :, : step.decode_len],
+            cache.v[self.index, :num_rows, :, : step.decode_len],
+            attn_mask=step.decode_mask_R11S,
+        )
+        return out_RKGD.reshape(num_rows, -1)
+
+    def _prefill(self, q_TPD: Tensor, span: Span, mask_TS: Tensor | None, cache: KVCache) -> Tensor:
+        out_1PTD = F.scaled_dot_product_attention(
+            q_TPD.transpose(0, 1).unsqueeze(0),
+            cache.k[self.index, span.row : span.row + 1, :, : span.end],
+            cache.v[self.index, span.row : span.row + 1, :, : span.end],
+            attn_mask=mask_TS,
+            is_causal=mask_TS is None and span.length > 1,
+            enable_gqa=self.num_heads != self.num_kv_heads,
+        )
+        return out_1PTD[0].transpose(0, 1).reshape(span.length, -1)
+
+
+def _weight(*shape: int, device: torch.device | str, dtype: torch.dtype) -> nn.Parameter:
+    return nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=False)
+
+
+def _rotary(config: LlamaConfig) -> Tensor:
+    """Cosines and signed sines [positions, 2, D] (RoFormer, section 3.4.2; halves, not pairs)."""
+    half = config.head_dim // 2
+    frequencies = config.rope_theta ** -(torch.arange(half).float() / half)
+    angles = torch.arange(config.max_position_embeddings).float()[:, None] * frequencies
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([torch.cat([cos, cos], dim=1), torch.cat([-sin, sin], dim=1)], dim=1)
+
+
+def _rotate(x_NPD: Tensor, step: _Step) -> None:
+    """Rotary position embedding, in place. Rolling by half swaps the halves; sines bear signs."""
+    swapped_NPD = x_NPD.roll(x_NPD.shape[-1] // 2, dims=-1)
+    x_NPD.mul_(step.cos_N1D).addcmul_(swapped_NPD, step.sin_N1D)
+
+
+def _decode_mask(positions_R: Tensor, length: int, dtype: torch.dtype) -> Tensor | None:
+    """0 where a row may look, -inf beyond its length; none if there is but one row."""
+    if len(positions_R) < 2:
+        return None
+    beyond_RS = torch.arange(length, device=positions_R.device) > positions_R[:, None]
+    mask_RS = torch.zeros(beyond_RS.shape, device=positions_R.device, dtype=dtype)
+    return mask_RS.masked_fill_(beyond_RS, float("-inf"))[:, None, None]
+
+
+def _span_mask(span: Span, device: torch.device) -> Tensor | None:
+    """Needed only if several new tokens stand behind cached ones."""
+    if span.start == 0 or span.length == 1:
+        return None
+    ones_TS = torch.ones(span.length, span.end, dtype=torch.bool, device=device)
+    return ones_TS.tril_(diagonal=span.start)
