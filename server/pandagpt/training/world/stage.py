@@ -18,7 +18,7 @@ CENTRES: dict[Position, Point] = {
     "bottom": (0.5, 0.74),
     "middle": (0.5, 0.5),
 }
-RADII: dict[Size, float] = {"small": 0.125, "large": 0.225}
+RADII: dict[Size, float] = {"small": 0.14, "large": 0.23}
 JITTER = 0.03
 TILT_DEGREES = 9.0
 
