@@ -1,0 +1,23 @@
+"""The engine's few numbers, each with its unit. Read from nowhere: the caller sets them."""
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """`max_rows` answers are generated at once; `max_queue` more requests may wait.
+
+    `max_step_tokens` bounds one forward pass, so that a long prompt is read in chunks and
+    never delays the answers that are being streamed by more than one such pass.
+    """
+
+    max_rows: int = 32
+    max_queue: int = 256
+    max_step_tokens: int = 256
+    max_encoder_batch: int = 8
+    media_cache_bytes: int = 64 << 20
+    num_threads: int = max(1, (os.cpu_count() or 1) - 1)
+
+    def __post_init__(self) -> None:
+        assert self.max_step_tokens > self.max_rows, "a full batch must leave room for a prompt"

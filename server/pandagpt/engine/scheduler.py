@@ -1,0 +1,139 @@
+"""Who is computed in the next step, and in which row: plain Python, no tensors.
+
+Sequences in, a `Plan` out. Rows stay compact: the sequences that decode fill rows 0, 1, ...;
+after them stands at most one whose prompt is only partly read.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+from pandagpt.engine.sequence import NO_ROW, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Copy the first `length` positions of a row."""
+
+    source: int
+    target: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next `length` positions of a sequence."""
+
+    sequence: Sequence
+    length: int
+
+    @property
+    def start(self) -> int:
+        return self.sequence.num_computed
+
+    @property
+    def is_last(self) -> bool:
+        return self.start + self.length >= self.sequence.prompt_length
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Make the moves, then compute one token of each decode (rows 0, 1, ...) and the chunks."""
+
+    decodes: list[Sequence]
+    chunks: list[Chunk]
+    moves: list[Move]
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.decodes and not self.chunks
+
+    def ending(self) -> list[Sequence]:
+        """Whose next token this step gives, in the order of the logits."""
+        return self.decodes + [chunk.sequence for chunk in self.chunks if chunk.is_last]
+
+    def advance(self) -> None:
+        """Once computed. Chunks answer questions about the step before it only."""
+        for sequence in self.decodes:
+            sequence.num_computed += 1
+        for chunk in self.chunks:
+            chunk.sequence.num_computed += chunk.length
+
+    def halves(self) -> tuple["Plan", "Plan"]:
+        """The same work in two plans; decodes become chunks, which may stand in any row."""
+        chunks = [Chunk(sequence, 1) for sequence in self.decodes] + self.chunks
+        middle = len(chunks) // 2
+        return Plan([], chunks[:middle], []), Plan([], chunks[middle:], [])
+
+
+class Scheduler:
+    """First come, first served. A prompt longer than what a step has room for is read in
+    chunks; those behind it wait, so at most one prompt is partly read at any time.
+    """
+
+    def __init__(self, max_rows: int, max_step_tokens: int) -> None:
+        self.max_rows = max_rows
+        self.max_step_tokens = max_step_tokens
+        self.waiting: deque[Sequence] = deque()
+        self.rows: list[Sequence] = []
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def add_first(self, sequences: list[Sequence]) -> None:
+        """For the siblings of a sequence whose prompt has just been read: they need only copies."""
+        self.waiting.extendleft(reversed(sequences))
+
+    def plan(self) -> Plan:
+        decodes = [sequence for sequence in self.rows if sequence.is_prefilled]
+        plan = Plan(decodes, [], [])
+        budget = self.max_step_tokens - len(decodes)
+        for sequence in self.rows[len(decodes) :]:
+            budget -= self._plan_chunk(sequence, budget, plan)
+        while self.waiting and budget > 0 and len(self.rows) < self.max_rows:
+            budget -= self._plan_chunk(self._admit(plan), budget, plan)
+        return plan
+
+    def free(self, sequence: Sequence) -> list[Move]:
+        """Forgets the sequence, waiting or running; the moves that keep the rows compact."""
+        if not sequence.has_row:
+            if sequence in self.waiting:
+                self.waiting.remove(sequence)
+            return []
+        moves = []
+        hole = sequence.row
+        while (follower := self._follower(hole)) is not None:
+            moves.append(Move(follower.row, hole, follower.num_computed))
+            hole, follower.row = follower.row, hole
+            self.rows[follower.row] = follower
+        self.rows.pop()
+        sequence.row = NO_ROW
+        return moves
+
+    def _admit(self, plan: Plan) -> Sequence:
+        sequence = self.waiting.popleft()
+        donor = self._donor(sequence)
+        sequence.row = len(self.rows)
+        self.rows.append(sequence)
+        if donor is not None:
+            # The last position is computed again: its hidden state gives the first token.
+            sequence.num_computed = sequence.prompt_length - 1
+            plan.moves.append(Move(donor.row, sequence.row, sequence.num_computed))
+        return sequence
+
+    def _donor(self, sequence: Sequence) -> Sequence | None:
+        """A running choice of the same request: its row begins with the same prompt."""
+        if sequence.index == 0:
+            return None
+        same = (other for other in self.rows if other.request_id == sequence.request_id)
+        return next((other for other in same if other.is_prefilled), None)
+
+    def _plan_chunk(self, sequence: Sequence, budget: int, plan: Plan) -> int:
+        length = min(sequence.prompt_length - sequence.num_computed, budget)
+        plan.chunks.append(Chunk(sequence, length))
+        return length
+
+    def _follower(self, hole: int) -> Sequence | None:
+        """Who moves into the hole: the last decoding sequence, else the one partly read."""
+        behind = self.rows[hole + 1 :]
+        decoding = (other for other in reversed(behind) if other.is_prefilled)
+        return next(decoding, behind[0] if behind else None)

@@ -1,0 +1,28 @@
+"""One choice being generated, as the scheduler sees it: its tokens and how far they are computed.
+
+Knows no text, no scores and no tensors.
+"""
+
+from dataclasses import dataclass, field
+
+NO_ROW = -1
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """`num_computed` positions of prompt and tokens have their keys and values in `row`."""
+
+    request_id: str
+    index: int
+    prompt_length: int
+    row: int = NO_ROW
+    num_computed: int = 0
+    token_ids: list[int] = field(default_factory=list)
+
+    @property
+    def has_row(self) -> bool:
+        return self.row != NO_ROW
+
+    @property
+    def is_prefilled(self) -> bool:
+        return self.num_computed >= self.prompt_length
