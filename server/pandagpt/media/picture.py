@@ -16,6 +16,7 @@ from PIL import Image
 
 from pandagpt.errors import InvalidMedia, MediaTooLarge
 from pandagpt.media.limits import MediaLimits
+from pandagpt.media.sniff import expect
 
 SIDE_PIXELS = 224
 MAX_ASPECT_RATIO = 100
@@ -45,6 +46,7 @@ _DECODER_ERRORS = (
 
 def decode_picture(data: bytes, limits: MediaLimits) -> Image.Image:
     """The first picture of `data`, turned by no EXIF tag. Raises InvalidMedia, MediaTooLarge."""
+    expect(data, ("picture",), "a picture")
     with _decoder():
         picture = Image.open(BytesIO(data), formats=FORMATS)
     check_size(*picture.size, limits)

@@ -1,0 +1,62 @@
+"""Films: bytes in, 5 clips x 3 crops of two frames as [15, 3, 2, 224, 224] out."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from pandagpt.media.clips import clip_frames
+from pandagpt.media.container import FILM_CODECS, open_container
+from pandagpt.media.film import Film
+from pandagpt.media.image import MEAN_RGB, STD_RGB
+from pandagpt.media.limits import MediaLimits
+from pandagpt.media.options import MediaOptions
+from pandagpt.media.picture import SIDE_PIXELS
+from pandagpt.media.sniff import GIF, expect, sniff
+
+NUM_CLIPS = 5
+NUM_CROPS = 3
+
+
+def load(data: bytes, options: MediaOptions, limits: MediaLimits) -> np.ndarray:
+    kind = GIF if sniff(data) is GIF else expect(data, ("film",), "a film")
+    with open_container(data, kind, FILM_CODECS, limits.max_video_frame_pixels) as container:
+        film = Film(container, kind, limits)
+        clips = clip_frames(film.num_frames, film.fps, NUM_CLIPS)
+        indices = sorted({index for clip in clips for index in clip})
+        # Each frame shrinks to its crops before the next is decoded.
+        crops = dict(zip(indices, map(_crops, film.frames(indices)), strict=True))
+    return _stack([(crops[first], crops[last]) for first, last in clips])
+
+
+def video_array(clips_HWC: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """First and last RGB frame of each clip -> float32 [3 x clips, 3, 2, 224, 224]."""
+    return _stack([(_crops(first), _crops(last)) for first, last in clips_HWC])
+
+
+def _stack(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Clip by clip, then crop by crop; the two frames lie behind the colours."""
+    return np.concatenate([np.stack(pair, axis=2) for pair in clips])
+
+
+def _crops(frame_HWC: np.ndarray) -> np.ndarray:
+    """RGB bytes -> [3 crops, 3, 224, 224]: bilinear without antialias, then along the long side."""
+    pixels = torch.from_numpy(frame_HWC).permute(2, 0, 1)[None].float() / 255
+    resized = functional.interpolate(
+        pixels, _resized(*frame_HWC.shape[:2]), mode="bilinear", align_corners=False
+    )
+    picture_CHW = resized[0].numpy()
+    axis = 1 if picture_CHW.shape[1] > picture_CHW.shape[2] else 2
+    spare = picture_CHW.shape[axis] - SIDE_PIXELS
+    offsets = (0, math.ceil(spare / 2), spare)
+    crops = [picture_CHW.take(range(o, o + SIDE_PIXELS), axis) for o in offsets]
+    return (np.stack(crops) - MEAN_RGB[:, None, None]) / STD_RGB[:, None, None]
+
+
+def _resized(height: int, width: int) -> tuple[int, int]:
+    """Float arithmetic, as in the reference: 115 x 112 becomes 229 x 224, not 230."""
+    if width < height:
+        return math.floor(height / width * SIDE_PIXELS), SIDE_PIXELS
+    return SIDE_PIXELS, math.floor(width / height * SIDE_PIXELS)
