@@ -2,6 +2,7 @@
 
     PandaError
     ├── RequestError                 the caller can mend it; `param` names the field
+    │   ├── InvalidJson              the body is no JSON object
     │   ├── InvalidValue             wrong type or outside its range
     │   ├── MissingParameter
     │   ├── UnsupportedValue         known, but not honoured here
@@ -37,6 +38,10 @@ class RequestError(PandaError):
     def at(self, param: str) -> "RequestError":
         """The same error, placed at a field of the request."""
         return type(self)(self.message, param)
+
+
+class InvalidJson(RequestError):
+    pass
 
 
 class InvalidValue(RequestError):

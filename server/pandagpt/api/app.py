@@ -1,0 +1,91 @@
+"""The FastAPI application: routes, middlewares, error shapes, and the model's life.
+
+The port opens at once; the model is loaded by a thread meanwhile.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+import pandagpt
+from pandagpt.api.errors import http_response, response_of
+from pandagpt.api.generation import ClientGone
+from pandagpt.api.intake import Intake
+from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
+from pandagpt.api.routes import chat, health, models
+from pandagpt.api.serving import ModelHolder, Serving
+from pandagpt.api.state import AppState, log_of
+from pandagpt.errors import PandaError
+from pandagpt.media.limits import MediaLimits
+from pandagpt.settings import Settings
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's number for the log line of an answer that nobody waits for."""
+
+
+def create_app(
+    settings: Settings,
+    load: Callable[[], Serving],
+    on_load_failure: Callable[[Exception], None],
+) -> FastAPI:
+    """`load` builds and starts the engine; it runs in a thread once the app has started."""
+    holder = ModelHolder(load, on_load_failure)
+    intake = Intake(media_limits(settings), settings.max_media_per_request, _max_pending(settings))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        holder.start()
+        yield
+        holder.close()
+        intake.close()
+
+    app = FastAPI(title="PandaGPT", version=pandagpt.__version__, redoc_url=None, lifespan=lifespan)
+    app.state.panda = AppState(settings, holder, intake)
+    # The last one added is the outermost.
+    app.add_middleware(Auth, api_keys=settings.api_keys)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestContext)
+    app.add_exception_handler(PandaError, _on_panda_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientGone, _on_client_gone)
+    app.add_exception_handler(ClientDisconnect, _on_client_gone)
+    for router in (health.router, models.router, chat.router):
+        app.include_router(router)
+    return app
+
+
+def media_limits(settings: Settings) -> MediaLimits:
+    return MediaLimits(
+        max_media_bytes=settings.max_media_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        max_audio_seconds=settings.max_audio_s,
+        max_video_seconds=settings.max_video_s,
+        max_imu_rows=settings.max_imu_rows,
+    )
+
+
+def _max_pending(settings: Settings) -> int:
+    """As many requests may be read at once as may be generated and wait."""
+    return settings.max_num_seqs + settings.max_queue
+
+
+async def _on_panda_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PandaError)
+    log = log_of(request)
+    log.fields["error"] = type(error).__name__
+    return response_of(error, log.request_id)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"Unknown path: {request.method} {request.url.path[:200]}"
+    return http_response(error.status_code, message, dict(error.headers or {}))
+
+
+async def _on_client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)

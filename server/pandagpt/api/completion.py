@@ -1,0 +1,144 @@
+"""Deltas to OpenAI's chat completion: one whole body, or the frames of a stream.
+
+Knows the wire's shape and nothing of how deltas come about.
+"""
+
+import json
+import math
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pandagpt.api.errors import sse_data
+from pandagpt.api.generation import Generation
+from pandagpt.api.schemas.chat import StreamOptions
+from pandagpt.api.sse import DONE, frame
+from pandagpt.engine.request import Delta, TokenLogprob
+from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.logs import get_logger
+
+# JSON has no infinity; vLLM writes the same number for a token that cannot come.
+LEAST_LOGPROB = -9999.0
+
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What every body of one answer begins with."""
+
+    model: str
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def fields(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+@dataclass(slots=True)
+class _Choice:
+    texts: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: str | None = None
+
+    def add(self, delta: Delta) -> None:
+        self.texts.append(delta.text)
+        self.logprobs += delta.logprobs
+        self.finish_reason = delta.finish_reason or self.finish_reason
+
+
+async def whole(generation: Generation, heading: Heading, n: int, logprobs: bool) -> dict[str, Any]:
+    choices = [_Choice() for _ in range(n)]
+    async for delta in generation.deltas():
+        choices[delta.index].add(delta)
+    return {
+        **heading.fields("chat.completion"),
+        "choices": [_whole_choice(i, choice, logprobs) for i, choice in enumerate(choices)],
+        "usage": generation.usage.as_dict(),
+        "system_fingerprint": None,
+    }
+
+
+def _whole_choice(index: int, choice: _Choice, logprobs: bool) -> dict[str, Any]:
+    return {
+        "index": index,
+        "message": {"role": "assistant", "content": "".join(choice.texts), "refusal": None},
+        "logprobs": _logprobs(choice.logprobs) if logprobs else None,
+        "finish_reason": choice.finish_reason,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkStream:
+    """The frames of one streamed answer, from the role to `[DONE]`."""
+
+    generation: Generation
+    heading: Heading
+    n: int
+    logprobs: bool
+    options: StreamOptions
+    request_id: str
+
+    async def frames(self) -> AsyncGenerator[bytes]:
+        """An error after the 200 can only be told inside the stream."""
+        try:
+            yield b"".join(self._first(index) for index in range(self.n))
+            async for delta in self.generation.deltas():
+                if data := self._delta(delta):
+                    yield data
+            yield self._last()
+        except PandaError as error:
+            yield frame(sse_data(error, self.request_id)) + DONE
+        except Exception:
+            get_logger().exception("stream failed", request_id=self.request_id)
+            failure = EngineFailure("internal")
+            yield frame(sse_data(failure, self.request_id)) + DONE
+
+    def _first(self, index: int) -> bytes:
+        return self._chunk([_choice(index, {"role": "assistant", "content": ""})])
+
+    def _delta(self, delta: Delta) -> bytes:
+        data = b""
+        if delta.text or delta.logprobs:
+            logprobs = _logprobs(delta.logprobs) if self.logprobs else None
+            data = self._chunk([_choice(delta.index, {"content": delta.text}, logprobs)])
+        if delta.finish_reason:
+            data += self._chunk([_choice(delta.index, {}, None, delta.finish_reason)])
+        return data
+
+    def _last(self) -> bytes:
+        if not self.options.include_usage:
+            return DONE
+        return self._chunk([], self.generation.usage.as_dict()) + DONE
+
+    def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
+        body = {**self.heading.fields("chat.completion.chunk"), "choices": choices}
+        if self.options.continuous_usage_stats:
+            body["usage"] = self.generation.usage.as_dict()
+        elif self.options.include_usage:
+            body["usage"] = usage
+        return frame(encode(body))
+
+
+def _choice(
+    index: int,
+    delta: dict[str, Any],
+    logprobs: dict[str, Any] | None = None,
+    finish_reason: str | None = None,
+) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
+    content = [
+        {**_logprob(token), "top_logprobs": [_logprob(other) for other in token.top]}
+        for token in tokens
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    value = token.logprob if math.isfinite(token.logprob) else LEAST_LOGPROB
+    return {"token": token.text, "logprob": value, "bytes": list(token.data)}

@@ -1,0 +1,157 @@
+"""OpenAI's messages to the turns of the prompt and a list of media that are still undecoded.
+
+Knows roles and content parts. Decodes nothing, knows no tokenizer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pandagpt.api.schemas.chat import Message, ToolCall
+from pandagpt.api.schemas.parts import (
+    AudioUrlPart,
+    ContentPart,
+    DepthPart,
+    FilePart,
+    ImagePart,
+    ImuUrlPart,
+    InputAudioPart,
+    InputImuPart,
+    RefusalPart,
+    Source,
+    TextPart,
+    ThermalPart,
+    VideoPart,
+)
+from pandagpt.errors import (
+    InvalidValue,
+    MissingParameter,
+    RequestError,
+    UnsupportedContentType,
+    UnsupportedValue,
+)
+from pandagpt.media.modality import Modality
+from pandagpt.media.options import MediaOptions
+from pandagpt.model.prompt import MediaRef, Turn
+
+TURN_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    # Vicuna knows no tool turns: a result is something the assistant is told.
+    "tool": "user",
+    "function": "user",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSource:
+    """`text` is a URL, or bare base64 if `is_data`. `modality` None: by content."""
+
+    param: str
+    modality: Modality | None
+    text: str
+    is_data: bool = False
+    options: MediaOptions = field(default_factory=MediaOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    turns: tuple[Turn, ...]
+    media: tuple[MediaSource, ...]
+
+    @property
+    def num_chars(self) -> int:
+        return sum(len(part) for turn in self.turns for part in turn.parts if isinstance(part, str))
+
+
+def read_messages(messages: Sequence[Message], max_media: int) -> Conversation:
+    """Raises MissingParameter, UnsupportedContentType, UnsupportedValue or InvalidValue."""
+    media: list[MediaSource] = []
+    turns = tuple(_turn(m, f"messages[{i}]", media) for i, m in enumerate(messages))
+    if len(media) > max_media:
+        message = f"The request has {len(media)} media; the limit is {max_media}."
+        raise InvalidValue(message, "messages")
+    return Conversation(turns, tuple(media))
+
+
+def _turn(message: Message, param: str, media: list[MediaSource]) -> Turn:
+    if message.content is None and message.role != "assistant":
+        raise MissingParameter(
+            f"Missing required parameter: '{param}.content'.", f"{param}.content"
+        )
+    parts: list[str | MediaRef] = []
+    for index, part in enumerate(message.content or ()):
+        place = f"{param}.content[{index}]"
+        if isinstance(part, (TextPart, RefusalPart)):
+            parts.append(part.text if isinstance(part, TextPart) else part.refusal)
+            continue
+        if message.role != "user":
+            raise UnsupportedContentType(
+                f"'{part.type}' is not allowed in a message of role '{message.role}'. "
+                "Only user messages may hold media.",
+                place,
+            )
+        parts.append(MediaRef(len(media)))
+        media.append(_media_source(part, f"{place}.{part.type}"))
+    if message.role in ("tool", "function"):
+        parts.insert(0, f"Result of {message.name or message.tool_call_id or 'the tool'}:")
+    parts += [_call_text(call) for call in message.tool_calls]
+    return Turn(TURN_ROLES[message.role], tuple(parts))
+
+
+def _call_text(call: ToolCall) -> str:
+    return f"{call.function.name}({call.function.arguments})"
+
+
+def _media_source(part: ContentPart, param: str) -> MediaSource:
+    match part:
+        case ImagePart():
+            return _from_url(part.image_url, Modality.IMAGE, param)
+        case VideoPart():
+            return _from_url(part.video_url, Modality.VIDEO, param)
+        case AudioUrlPart():
+            return _from_url(part.audio_url, Modality.AUDIO, param)
+        case ThermalPart():
+            return _from_url(part.thermal_url, Modality.THERMAL, param)
+        case DepthPart(depth_url=source):
+            values = source.model_dump(include={"kind", "scale", "focal_px", "baseline_m"})
+            return _from_url(source, Modality.DEPTH, param, _options(param, **values))
+        case ImuUrlPart(imu_url=source):
+            options = _options(param, format=source.format, sample_rate_hz=source.sample_rate)
+            return _from_url(source, Modality.IMU, param, options)
+        case InputAudioPart():
+            return MediaSource(param, Modality.AUDIO, part.input_audio.data, is_data=True)
+        case InputImuPart(input_imu=given):
+            options = _options(param, format=given.format, sample_rate_hz=given.sample_rate)
+            return MediaSource(param, Modality.IMU, given.data, True, options)
+        case FilePart():
+            return _from_file(part, param)
+    raise AssertionError(part)
+
+
+def _options(param: str, **values: Any) -> MediaOptions:
+    try:
+        return MediaOptions(**values)
+    except RequestError as error:
+        raise error.at(f"{param}.{error.param}") from None
+
+
+def _from_url(
+    source: Source, modality: Modality, param: str, options: MediaOptions | None = None
+) -> MediaSource:
+    _refuse_file_id(source.file_id, param)
+    return MediaSource(param, modality, source.url or "", False, options or MediaOptions())
+
+
+def _from_file(part: FilePart, param: str) -> MediaSource:
+    _refuse_file_id(part.file.file_id, param)
+    modality = Modality(part.file.modality) if part.file.modality else None
+    return MediaSource(param, modality, part.file.file_data or "", is_data=True)
+
+
+def _refuse_file_id(file_id: str | None, param: str) -> None:
+    if file_id is not None:
+        message = "Uploaded files are not supported by this server yet. Send a data URL instead."
+        raise UnsupportedValue(message, f"{param}.file_id")

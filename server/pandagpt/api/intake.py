@@ -1,0 +1,165 @@
+"""A validated chat request in, what the engine needs out: prompt, decoded media.
+
+Decoding and long tokenising run in a small pool of threads, off the event loop. How many
+requests may be here at once is bounded; more are refused at once.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pandagpt.api.conversation import Conversation, MediaSource, read_messages
+from pandagpt.api.schemas.chat import ChatRequest
+from pandagpt.api.serving import ServedModel
+from pandagpt.api.source import decode_data, read_url
+from pandagpt.engine.request import MediaInput
+from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError
+from pandagpt.media.limits import MediaLimits
+from pandagpt.media.loader import digest, load, modality_of
+from pandagpt.model.prompt import Prompt, render
+
+# No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
+MAX_CHARS_PER_TOKEN = 64
+# Tokenising this much takes about a millisecond, as much as a hop to a thread under load.
+MAX_INLINE_CHARS = 8_000
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInput:
+    prompt: Prompt
+    media: tuple[MediaInput, ...]
+
+    @property
+    def slots_by_modality(self) -> Counter[str]:
+        """Prompt slots that each kind has a part in; one slot may be shared by several kinds."""
+        kinds = (
+            {self.media[index].modality.value for index in slot.media}
+            for _, slot in self.prompt.slots
+        )
+        return Counter(kind for slot_kinds in kinds for kind in slot_kinds)
+
+
+class Intake:
+    def __init__(
+        self, limits: MediaLimits, max_media: int, max_pending: int, num_threads: int = 2
+    ) -> None:
+        self._limits = limits
+        self._max_media = max_media
+        self._max_pending = max_pending
+        self._num_pending = 0
+        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="intake")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def read(self, chat: ChatRequest, model: ServedModel) -> EngineInput:
+        """Raises Overloaded and every RequestError that media or the prompt can cause."""
+        if self._num_pending >= self._max_pending:
+            raise Overloaded("The server is reading as many requests as it can. Try again soon.")
+        self._num_pending += 1
+        try:
+            return await self._read(chat, model)
+        finally:
+            self._num_pending -= 1
+
+    async def _read(self, chat: ChatRequest, model: ServedModel) -> EngineInput:
+        conversation = read_messages(chat.messages, self._max_media)
+        # The text first: what is too long anyway must not cost the decoding of its media.
+        prompt = await self._prompt(conversation, chat, model)
+        loading = [self._run(_load, source, self._limits) for source in conversation.media]
+        return EngineInput(prompt, tuple(await asyncio.gather(*loading)))
+
+    async def _prompt(
+        self, conversation: Conversation, chat: ChatRequest, model: ServedModel
+    ) -> Prompt:
+        num_chars = conversation.num_chars
+        if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
+            raise _too_long(model, f"at least {num_chars // MAX_CHARS_PER_TOKEN}")
+        arguments = (conversation.turns, model.tokenizer, chat.fusion or model.fusion)
+        if num_chars > MAX_INLINE_CHARS:
+            prompt = await self._run(render, *arguments)
+        else:
+            prompt = render(*arguments)
+        if len(prompt) >= model.max_model_len:
+            raise _too_long(model, str(len(prompt)))
+        return prompt
+
+    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
+    try:
+        data = _read(source, limits.max_media_bytes)
+        modality = source.modality or modality_of(data)
+        array = load(modality, data, source.options, limits)
+    except RequestError as error:
+        raise error.at(source.param) from None
+    return MediaInput(modality, array, digest(modality, data, source.options))
+
+
+def _read(self, chat: ChatRequest, model: ServedModel) -> EngineInput:
+        conversation = read_messages(chat.messages, self._max_media)
+        # The text first: what is too long anyway must not cost the decoding of its media.
+        prompt = await self._prompt(conversation, chat, model)
+        loading = [self._run(_load, source, self._limits) for source in conversation.media]
+        return EngineInput(prompt, tuple(await asyncio.gather(*loading)))
+
+    async def _prompt(
+        self, conversation: Conversation, chat: ChatRequest, model: ServedModel
+    ) -> Prompt:
+        num_chars = conversation.num_chars
+        if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
+            raise _too_long(model, f"at least {num_chars // MAX_CHARS_PER_TOKEN}")
+        arguments = (conversation.turns, model.tokenizer, chat.fusion or model.fusion)
+        if num_chars > MAX_INLINE_CHARS:
+            prompt = await self._run(render, *arguments)
+        else:
+            prompt = render(*arguments)
+        if len(prompt) >= model.max_model_len:
+            raise _too_long(model, str(len(prompt)))
+        return prompt
+
+    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
+    try:
+        data = _read(source, limits.max_media_bytes)
+        modality = source.modality or modality_of(data)
+        array = load(modality, data, source.options, limits)
+    except RequestError as error:
+        raise error.at(source.param) from None
+    return MediaInput(modality, array, digest(modality, data, source.options))
+
+
+def _modality_of(data: bytes) -> Modality:
+    """Thermal and depth pictures look like any other: those must be named by the client."""
+    kind = sniff(data)
+    # Both containers may hold a film; under these two signs they hold sound.
+    if kind is OGG or data[8:11] == b"M4A":
+        return Modality.AUDIO
+    if (modality := MODALITY_OF_FAMILY.get(kind.family)) is None:
+        raise InvalidMedia(f"Found {kind.name}, which is no medium of this model.")
+    return modality
+
+
+def _read(source: MediaSource, max_bytes: int) -> bytes:
+    read = decode_data if source.is_data else read_url
+    return read(source.text, max_bytes)
+
+
+def _too_long(model: ServedModel, num_tokens: str) -> ContextLengthExceeded:
+    # Clients match these words: LiteLLM the sentence, LangChain the code in brackets.
+    return ContextLengthExceeded(
+        f"This model's maximum context length is {model.max_model_len} tokens. However, your "
+        f"messages resulted in {num_tokens} tokens. Please reduce the length of the messages. "
+        "(context_length_exceeded)",
+        "messages",
+    )

@@ -1,0 +1,179 @@
+"""What every request passes before a route sees it: request id and log line, body limit, key.
+
+Pure ASGI, so that streams pass through unbuffered. Refusals have the shape of errors.py.
+"""
+
+import hashlib
+import hmac
+import re
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pandagpt.api.errors import INTERNAL, error_content, http_response, internal_message
+from pandagpt.logs import get_logger
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+PROBES = frozenset({"/health", "/ready"})
+OPEN_PATHS = PROBES | {"/docs", "/openapi.json"}
+
+
+@dataclass(slots=True)
+class RequestLog:
+    """What a request's one log line will say; routes add fields as they learn them."""
+
+    request_id: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    counts: Callable[[], dict[str, Any]] = dict
+
+
+class RequestContext:
+    """Gives each request its id, logs it once, and turns a crash into a plain 500."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        log = RequestLog(_request_id(Headers(scope=scope).get("x-request-id")))
+        scope.setdefault("state", {})["log"] = log
+        started_at, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = log.request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            log.fields["error"] = "crash"
+            get_logger().exception("request crashed", request_id=log.request_id)
+            if not status:
+                await _crash_response(log.request_id)(scope, receive, send_with_id)
+        finally:
+            _write_log(scope, log, status, time.perf_counter() - started_at)
+
+
+def _request_id(given: str | None) -> str:
+    if given and REQUEST_ID.fullmatch(given):
+        return given
+    return f"req_{uuid.uuid4().hex}"
+
+
+def _crash_response(request_id: str) -> ASGIApp:
+    message = error_content(internal_message(request_id), INTERNAL)["error"]["message"]
+    return http_response(INTERNAL.status, message)
+
+
+def _write_log(scope: Scope, log: RequestLog, status: int, seconds: float) -> None:
+    # Probes come every second; only their trouble is worth a line.
+    if scope["path"] in PROBES and status == 200:
+        return
+    get_logger().info(
+        "request",
+        request_id=log.request_id,
+        method=scope["method"],
+        # Still percent-encoded, so that no control character reaches a terminal.
+        path=scope["raw_path"].decode("ascii", "replace")[:200],
+        status=status,
+        ms=round(seconds * 1000, 1),
+        **log.fields,
+        **log.counts(),
+    )
+
+
+class BodyLimit:
+    """Refuses a body over the limit: by its declared length, or while it is being read."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app = app
+        self.max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > self.max_body_bytes:
+            await self._refusal()(scope, receive, send)
+            return
+        received, has_started = 0, False
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_body_bytes:
+                raise _BodyTooLarge
+            return message
+
+        async def send_noted(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive_counted, send_noted)
+        except _BodyTooLarge:
+            if not has_started:
+                await self._refusal()(scope, receive, send)
+
+    def _refusal(self) -> ASGIApp:
+        limit_mb = self.max_body_bytes // 2**20
+        return http_response(
+            413,
+            f"The request body is larger than the limit of {limit_mb} MB. "
+            "Send fewer or smaller media.",
+            {"connection": "close"},
+        )
+
+
+class _BodyTooLarge(Exception):
+    pass
+
+
+class Auth:
+    """Asks every path outside `OPEN_PATHS` for a key, if keys are set."""
+
+    def __init__(self, app: ASGIApp, api_keys: tuple[str, ...]) -> None:
+        self.app = app
+        self.digests = [_digest(key) for key in api_keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self.digests and scope["path"] not in OPEN_PATHS:
+            authorization = Headers(scope=scope).get("authorization", "")
+            if not self._is_allowed(authorization):
+                await _key_refusal(bool(authorization))(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+    def _is_allowed(self, authorization: str) -> bool:
+        scheme, _, key = authorization.partition(" ")
+        given = _digest(key.strip())
+        # All keys are compared, each in constant time: timing tells nothing about any.
+        matches = [hmac.compare_digest(given, digest) for digest in self.digests]
+        return scheme.lower() == "bearer" and any(matches)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _key_refusal(has_header: bool) -> ASGIApp:
+    message = (
+        "Incorrect API key provided."
+        if has_header
+        else "You did not provide an API key. Send it as: Authorization: Bearer YOUR_KEY"
+    )
+    return http_response(401, message, {"www-authenticate": "Bearer"})

@@ -1,0 +1,1 @@
+"""One file per path of the API."""

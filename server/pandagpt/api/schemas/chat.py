@@ -1,0 +1,185 @@
+"""The request of /v1/chat/completions: what is honoured, inert, or refused by name.
+
+Fields outside this file are ignored, as OpenAI-compatible servers do. Ranges that need the
+model (token ids, context length) are checked in sampling.py.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from pandagpt.api.schemas.parts import ContentPart
+from pandagpt.api.schemas.request import UNSUPPORTED, RequestModel, refused
+
+MAX_MESSAGES = 2048
+INT64 = 2**63
+
+INERT_FIELDS = frozenset(
+    {
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "verbosity",
+        "parallel_tool_calls",
+        "prediction",
+    }
+)
+"""OpenAI fields that cannot change an answer here: taken from any client, with no effect."""
+
+
+def _within(least: float, most: float) -> Any:
+    return Field(ge=least, le=most, allow_inf_nan=False)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_parts(value: Any) -> Any:
+    if isinstance(value, str):
+        return [{"type": "text", "text": value}]
+    if not isinstance(value, list):
+        raise PydanticCustomError("content_type", "must be a string or an array of content parts")
+    return value
+
+
+Content = Annotated[list[ContentPart], BeforeValidator(_as_parts), Field(min_length=1)]
+
+
+class FunctionCall(RequestModel):
+    name: str
+    arguments: str
+
+
+class ToolCall(RequestModel):
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class Message(RequestModel):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: Content | None = None
+    name: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(default_factory=list)]
+    tool_call_id: str | None = None
+
+
+class StreamOptions(RequestModel):
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+def _text_only(value: Any) -> Any:
+    if value != ["text"]:
+        raise PydanticCustomError(UNSUPPORTED, "'modalities': this model answers in text only.")
+    return value
+
+
+def _no_forced_tool(value: Any) -> Any:
+    if value not in ("none", "auto"):
+        raise PydanticCustomError(
+            UNSUPPORTED, "Tools are not supported by this server yet; only 'none' or 'auto' is."
+        )
+    return value
+
+
+def _plain_text(value: Any) -> Any:
+    if not isinstance(value, dict) or value.get("type") != "text":
+        raise PydanticCustomError(
+            UNSUPPORTED,
+            "'response_format': this server supports only the type 'text' yet.",
+        )
+    return value
+
+
+def _token_bias(value: Any) -> Any:
+    if isinstance(value, dict):
+        for key in value:
+            if not re.fullmatch(r"[0-9]{1,9}", key, re.ASCII):
+                raise PydanticCustomError("token_key", "keys must be token ids")
+    return value
+
+
+_NO_TOOLS = "Tools and functions are not supported by this server yet. Leave the field out."
+_NO_CONSTRAINT = "Constrained output is not supported by this server yet. Leave the field out."
+_NOT_HERE = "This field is not supported by this server. Leave it out."
+
+
+class ChatRequest(RequestModel):
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    model: str = ""
+    fusion: Literal["sum", "interleave"] | None = None
+
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+    n: Annotated[int, Field(ge=1, le=128)] = 1
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, _within(0, 2)] = 1.0
+    top_p: Annotated[float, _within(0, 1)] = 1.0
+    presence_penalty: Annotated[float, _within(-2, 2)] = 0.0
+    frequency_penalty: Annotated[float, _within(-2, 2)] = 0.0
+    seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
+    stop: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=256)]],
+        BeforeValidator(_as_list),
+        Field(max_length=4, default_factory=list),
+    ]
+    logit_bias: Annotated[
+        dict[str, Annotated[float, _within(-100, 100)]],
+        BeforeValidator(_token_bias),
+        Field(default_factory=dict),
+    ]
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+    # vLLM's names for what OpenAI has no field for.
+    top_k: Annotated[int, Field(ge=-1)] = 0
+    min_p: Annotated[float, _within(0, 1)] = 0.0
+    repetition_penalty: Annotated[float, _within(0.01, 100)] = 1.0
+    ignore_eos: bool = False
+    min_tokens: Annotated[int, Field(ge=0)] = 0
+    stop_token_ids: Annotated[
+        list[Annotated[int, Field(ge=0)]], Field(max_length=128, default_factory=list)
+    ]
+    skip_special_tokens: bool = True
+    include_stop_str_in_output: bool = False
+
+    modalities: Annotated[list[str] | None, BeforeValidator(_text_only)] = None
+    response_format: Annotated[dict[str, Any] | None, BeforeValidator(_plain_text)] = None
+    tool_choice: Annotated[str, BeforeValidator(_no_forced_tool)] = "none"
+    function_call: Annotated[str, BeforeValidator(_no_forced_tool)] = "none"
+    tools: Annotated[Any, refused(_NO_TOOLS)] = None
+    functions: Annotated[Any, refused(_NO_TOOLS)] = None
+    structured_outputs: Annotated[Any, refused(_NO_CONSTRAINT)] = None
+    guided_json: Annotated[Any, refused(_NO_CONSTRAINT)] = None
+    guided_regex: Annotated[Any, refused(_NO_CONSTRAINT)] = None
+    guided_choice: Annotated[Any, refused(_NO_CONSTRAINT)] = None
+    guided_grammar: Annotated[Any, refused(_NO_CONSTRAINT)] = None
+    audio: Annotated[Any, refused("This model answers in text only. Leave 'audio' out.")] = None
+    web_search_options: Annotated[Any, refused("This server does not search the web.")] = None
+    echo: Annotated[Any, refused(_NOT_HERE)] = None
+    use_beam_search: Annotated[Any, refused(_NOT_HERE)] = None
+    best_of: Annotated[Any, refused(_NOT_HERE)] = None
+    bad_words: Annotated[Any, refused(_NOT_HERE)] = None
+    allowed_token_ids: Annotated[Any, refused(_NOT_HERE)] = None
+    prompt_logprobs: Annotated[Any, refused(_NOT_HERE)] = None
+    continue_final_message: Annotated[Any, refused(_NOT_HERE)] = None
+    chat_template: Annotated[Any, refused(_NOT_HERE)] = None
+
+    @property
+    def requested_tokens(self) -> int | None:
+        return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def tokens_field(self) -> str:
+        return "max_completion_tokens" if self.max_completion_tokens else "max_tokens"

@@ -1,0 +1,90 @@
+"""What the HTTP floor needs of the engine and the model, and whether they are there yet.
+
+The port opens before the weights are read. Until then `ModelHolder.serving` refuses with
+`Overloaded`, and so does every route that needs the model.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pandagpt.engine.request import GenerateRequest
+from pandagpt.engine.stream import DeltaStream
+from pandagpt.errors import Overloaded
+from pandagpt.logs import get_logger
+from pandagpt.media.modality import Modality
+from pandagpt.model.prompt import Fusion
+from pandagpt.model.tokenizer import Tokenizer
+
+MEDIA = tuple(modality for modality in Modality if modality is not Modality.TEXT)
+
+
+class Engine(Protocol):
+    def generate(self, request: GenerateRequest) -> DeltaStream:
+        """Raises Overloaded at once if the queue is full. Closing the stream aborts."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The facts of one model that requests are checked against."""
+
+    id: str
+    tokenizer: Tokenizer
+    max_model_len: int
+    vocab_size: int
+    fusion: Fusion = "sum"
+    modalities: tuple[Modality, ...] = MEDIA
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    engine: Engine
+    model: ServedModel
+
+
+class ModelHolder:
+    """Loads the model in a thread of its own and holds what came of it."""
+
+    def __init__(
+        self, load: Callable[[], Serving], on_failure: Callable[[Exception], None]
+    ) -> None:
+        self._load = load
+        self._on_failure = on_failure
+        self._serving: Serving | None = None
+        self._is_closed = False
+
+    def start(self) -> None:
+        # A daemon: Ctrl-C must not wait until gigabytes of weights have been read.
+        threading.Thread(target=self._run, name="model-load", daemon=True).start()
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._serving:
+            self._serving.engine.close()
+
+    @property
+    def serving(self) -> Serving:
+        if self._serving is None or self._is_closed:
+            state = "shutting down" if self._is_closed else "still loading its model"
+            raise Overloaded(f"The server is {state}. Try again soon.", retry_after_seconds=2)
+        return self._serving
+
+    def _run(self) -> None:
+        started_at = time.perf_counter()
+        try:
+            serving = self._load()
+        except Exception as error:
+            self._on_failure(error)
+            return
+        if self._is_closed:
+            serving.engine.close()
+            return
+        self._serving = serving
+        seconds = round(time.perf_counter() - started_at, 2)
+        get_logger().info("ready", model=serving.model.id, seconds=seconds)

@@ -1,0 +1,83 @@
+"""Where a medium's bytes come from: base64, data URLs and the samples of the package.
+
+Everything is checked before it is decoded; nothing here touches a network, and no path but
+those of the package's own samples is ever opened.
+"""
+
+import base64
+import binascii
+import re
+from functools import cache
+from pathlib import Path
+
+import pandagpt
+from pandagpt.errors import InvalidMedia, MediaNotAllowed, MediaTooLarge
+
+SAMPLES_DIR = Path(pandagpt.__file__).parent / "samples"
+SAMPLE_SCHEME = "sample://"
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):", re.ASCII)
+DATA_HEADER = re.compile(r"data:[^,;]*(;[^,;]*)*;base64", re.ASCII | re.IGNORECASE)
+MAX_DATA_HEADER_CHARS = 512
+
+
+def read_url(url: str, max_bytes: int) -> bytes:
+    """Raises InvalidMedia, MediaTooLarge or MediaNotAllowed."""
+    match = SCHEME.match(url)
+    scheme = match[1].lower() if match else ""
+    if scheme == "data":
+        return _read_data_url(url, max_bytes)
+    if scheme == "sample":
+        return _read_sample(url)
+    if scheme in ("http", "https", "file"):
+        raise MediaNotAllowed(
+            f"'{scheme}:' URLs are not allowed by this server. "
+            "Send the bytes as a data URL: data:;base64,..."
+        )
+    if scheme:
+        raise MediaNotAllowed(f"'{scheme}:' URLs are not allowed. Use a data URL.")
+    raise InvalidMedia("This is not a URL. Expected data:<type>;base64,... or sample://NAME.")
+
+
+def decode_base64(text: str, max_bytes: int) -> bytes:
+    num_bytes = len(text) * 3 // 4
+    if num_bytes > max_bytes + 2:
+        raise MediaTooLarge(f"The medium has about {num_bytes} bytes; the limit is {max_bytes}.")
+    try:
+        data = base64.b64decode(text.encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise InvalidMedia("The medium's data is not valid base64.") from None
+    if not data:
+        raise InvalidMedia("The medium is empty.")
+    return data
+
+
+def decode_data(text: str, max_bytes: int) -> bytes:
+    """Base64, or a whole data URL where only base64 was asked for: clients send both."""
+    if text[:5].lower() == "data:":
+        return _read_data_url(text, max_bytes)
+    return decode_base64(text, max_bytes)
+
+
+def _read_data_url(url: str, max_bytes: int) -> bytes:
+    comma = url.find(",", 0, MAX_DATA_HEADER_CHARS)
+    if comma < 0 or not DATA_HEADER.fullmatch(url, 0, comma):
+        raise InvalidMedia("A data URL must look like data:<type>;base64,<data>.")
+    return decode_base64(url[comma + 1 :], max_bytes)
+
+
+def _read_sample(url: str) -> bytes:
+    samples = _samples()
+    if (path := samples.get(url[len(SAMPLE_SCHEME) :])) is None:
+        raise InvalidMedia(f"No such sample. There are: {', '.join(samples)}.")
+    return path.read_bytes()
+
+
+def sample_names() -> tuple[str, ...]:
+    return tuple(_samples())
+
+
+@cache
+def _samples() -> dict[str, Path]:
+    """Looked up by whole name, so no name can lead out of the folder."""
+    files = (path for path in sorted(SAMPLES_DIR.glob("*")) if path.is_file())
+    return {path.name: path for path in files if path.suffix not in (".md", ".py")}

@@ -1,0 +1,35 @@
+"""What routes find in the app: settings, the model's holder, the intake."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from fastapi import Request
+
+from pandagpt.api.intake import Intake
+from pandagpt.api.middleware import RequestLog
+from pandagpt.api.serving import ModelHolder, ServedModel, Serving
+from pandagpt.errors import ModelNotFound
+from pandagpt.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    settings: Settings
+    holder: ModelHolder
+    intake: Intake
+
+
+def state_of(request: Request) -> AppState:
+    return cast(AppState, request.app.state.panda)
+
+
+def log_of(request: Request) -> RequestLog:
+    return cast(RequestLog, request.scope["state"]["log"])
+
+
+def find_model(serving: Serving, name: str) -> ServedModel:
+    """An empty name means the served model."""
+    if name not in ("", serving.model.id):
+        message = f"The model '{name[:64]}' does not exist. This server has '{serving.model.id}'."
+        raise ModelNotFound(message, "model")
+    return serving.model

@@ -1,0 +1,31 @@
+"""The command line: `pandagpt serve | convert`. Composes the parts.
+
+Heavy imports wait until a command runs, so that `--help` and errors of usage come at once.
+"""
+
+import sys
+
+from cyclopts import App
+from cyclopts.config import Env
+
+import pandagpt
+from pandagpt.cli.exit import OperatorError, fail
+from pandagpt.errors import PandaError
+
+app = App(
+    name="pandagpt",
+    help="An OpenAI-compatible server for PandaGPT: six modalities, one language model.",
+    version=pandagpt.__version__,
+    config=Env("PANDAGPT_", command=False),
+)
+app.command("pandagpt.cli.serve:serve", name="serve")
+app.command("pandagpt.cli.convert:convert", name="convert")
+
+
+def main() -> None:
+    try:
+        app()
+    except (PandaError, OperatorError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)

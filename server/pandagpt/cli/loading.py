@@ -1,0 +1,53 @@
+"""Settings to a running engine: resolves the bundle, loads it, starts the worker."""
+
+from pandagpt.api.serving import ServedModel, Serving
+from pandagpt.cli.device import choose
+from pandagpt.cli.exit import OperatorError
+from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.worker import Worker
+from pandagpt.model.checkpoint import load_bundle, resolve_bundle
+from pandagpt.model.pandagpt import PandaGPT
+from pandagpt.settings import Settings
+
+WARM_UP_TIMEOUT_SECONDS = 600
+
+
+def load_serving(settings: Settings) -> tuple[Serving, str]:
+    """The engine, ready, and a line about what it runs on. Raises CheckpointError."""
+    device, dtype = choose(settings.device, settings.dtype)
+    model = load_bundle(resolve_bundle(settings.model), device, dtype)
+    config = engine_config(settings)
+    served = _served_model(settings, model)
+    worker = Worker(model, config)
+    worker.start()
+    if not worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
+        raise OperatorError(f"the engine did not start within {WARM_UP_TIMEOUT_SECONDS} s")
+    hardware = f"{device}, {config.num_threads} threads, {str(dtype).removeprefix('torch.')}"
+    return Serving(worker, served), hardware
+
+
+def engine_config(settings: Settings) -> EngineConfig:
+    defaults = EngineConfig()
+    return EngineConfig(
+        max_rows=settings.max_num_seqs,
+        max_queue=settings.max_queue,
+        # Every answer takes one token of a step; twice as many leave room for prompts.
+        max_step_tokens=max(defaults.max_step_tokens, 2 * settings.max_num_seqs),
+        media_cache_bytes=settings.encoder_cache_bytes,
+        num_threads=settings.threads or defaults.num_threads,
+    )
+
+
+def _served_model(settings: Settings, model: PandaGPT) -> ServedModel:
+    wanted = settings.max_model_len
+    if wanted is not None and wanted > model.max_model_len:
+        raise OperatorError(
+            f"--max-model-len {wanted} is above this model's {model.max_model_len} tokens"
+        )
+    return ServedModel(
+        id=settings.served_model_name or model.name,
+        tokenizer=model.tokenizer,
+        max_model_len=wanted or model.max_model_len,
+        vocab_size=model.manifest.llama.vocab_size,
+        fusion=model.fusion,
+    )

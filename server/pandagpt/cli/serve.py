@@ -1,0 +1,88 @@
+"""`pandagpt serve`: opens the port at once, loads the model meanwhile, serves until a signal."""
+
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from pandagpt.cli.exit import OperatorError
+from pandagpt.settings import Settings
+
+if TYPE_CHECKING:
+    from pandagpt.api.serving import Serving
+
+# Longer than the idle time of client pools, so that the client closes first: a server that
+# closes first may reset a request that is just being sent.
+KEEP_ALIVE_SECONDS = 75
+DRAIN_SECONDS = 30
+DEFAULTS = Settings()
+
+
+def serve(settings: Annotated[Settings, Parameter(name="*")] = DEFAULTS) -> None:
+    """Serve a model over HTTP, in the shape of OpenAI's API."""
+    from pandagpt import logs
+
+    logs.configure(settings.log_format)
+    listener = _listen(settings)
+    if not (settings.is_loopback or settings.api_keys):
+        message = "anybody who reaches this address can use the server; set PANDAGPT_API_KEY"
+        logs.get_logger().warning(message, host=settings.host)
+    _run(settings, listener)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Before anything is loaded: a port that is taken must be told within a second."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        place = f"{settings.host}:{settings.port}"
+        remedy = "give another --port, or 0 for any free one"
+        raise OperatorError(f"cannot listen on {place}: {error.strerror}; {remedy}") from None
+    return listener
+
+
+def _run(settings: Settings, listener: socket.socket) -> None:
+    """Returns after a signal; raises what made the model's loading fail."""
+    import uvicorn
+
+    from pandagpt.api.app import create_app
+    from pandagpt.cli.welcome import show_loading, show_welcome
+
+    url = _url(settings, listener.getsockname()[1])
+    failures: list[Exception] = []
+
+    def load() -> "Serving":
+        # Here, in the loading thread, torch is imported: the port is open by now.
+        from pandagpt.cli.loading import load_serving
+
+        serving, hardware = load_serving(settings)
+        show_welcome(url, serving.model.id, hardware, has_key=bool(settings.api_keys))
+        return serving
+
+    def stop(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    show_loading(url, settings.model)
+    config = uvicorn.Config(
+        create_app(settings, load, stop),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+
+
+def _url(settings: Settings, port: int) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,77 @@
+"""Every setting of the server: flags, environment variables `PANDAGPT_*`, defaults.
+
+One frozen value, built by the command line (flag before environment before default) and
+handed down. No other module reads the environment.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+MEBIBYTE = 1024 * 1024
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field("tiny", description="Bundled model's name, or a converted model's folder.")
+    served_model_name: str | None = Field(
+        None, description="Name clients ask for. Default: the model's own."
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: half precision on CUDA, float32 on CPU."
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads for the model. Default: all cores."
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port; 0 picks a free one.")
+    api_key: SecretStr | None = Field(
+        None, description="Key that clients must send; several separated by commas."
+    )
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else JSON lines."
+    )
+
+    max_num_seqs: int = Field(32, ge=1, le=4096, description="Answers generated at once.")
+    max_queue: int = Field(256, ge=0, description="Requests that may wait; more get a 503.")
+    max_model_len: int | None = Field(
+        None, ge=16, description="Context length in tokens. Default: the model's own."
+    )
+    encoder_cache_mb: int = Field(64, ge=0, description="Media embeddings kept for reuse.")
+
+    max_body_mb: int = Field(64, ge=1, description="Largest request body.")
+    max_media_per_request: int = Field(32, ge=0)
+    max_media_mb: int = Field(32, ge=1, description="Largest single medium.")
+    max_image_pixels: int = Field(50_000_000, ge=1)
+    max_audio_s: float = Field(600, gt=0)
+    max_video_s: float = Field(600, gt=0)
+    max_imu_rows: int = Field(100_000, ge=1)
+    sse_keep_alive_interval: float = Field(
+        15, ge=0, description="Seconds of silence in a stream before a comment; 0 is never."
+    )
+
+    @property
+    def api_keys(self) -> tuple[str, ...]:
+        text = self.api_key.get_secret_value() if self.api_key else ""
+        return tuple(key for key in (part.strip() for part in text.split(",")) if key)
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_HOSTS
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self.max_body_mb * MEBIBYTE
+
+    @property
+    def max_media_bytes(self) -> int:
+        return self.max_media_mb * MEBIBYTE
+
+    @property
+    def encoder_cache_bytes(self) -> int:
+        return self.encoder_cache_mb * MEBIBYTE
