@@ -17,9 +17,9 @@ async def read_body(request: Request, model: type[Model]) -> Model:
     """
     body = await request.body()
     try:
-        if len(body) > MAX_INLINE_BYTES:
-            return await run_in_threadpool(parse_body, model, body)
-        return parse_body(model, body)
+        if len(body) <= MAX_INLINE_BYTES:
+            return parse_body(model, body)
+        return await run_in_threadpool(lambda: parse_body(model, body))
     except InvalidJson:
         kind = request.headers.get("content-type", "application/json").partition(";")[0].strip()
         if kind.lower() == "application/json":

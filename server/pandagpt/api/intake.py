@@ -103,53 +103,6 @@ def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
     return MediaInput(modality, array, digest(modality, data, source.options))
 
 
-def _read(self, chat: ChatRequest, model: ServedModel) -> EngineInput:
-        conversation = read_messages(chat.messages, self._max_media)
-        # The text first: what is too long anyway must not cost the decoding of its media.
-        prompt = await self._prompt(conversation, chat, model)
-        loading = [self._run(_load, source, self._limits) for source in conversation.media]
-        return EngineInput(prompt, tuple(await asyncio.gather(*loading)))
-
-    async def _prompt(
-        self, conversation: Conversation, chat: ChatRequest, model: ServedModel
-    ) -> Prompt:
-        num_chars = conversation.num_chars
-        if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
-            raise _too_long(model, f"at least {num_chars // MAX_CHARS_PER_TOKEN}")
-        arguments = (conversation.turns, model.tokenizer, chat.fusion or model.fusion)
-        if num_chars > MAX_INLINE_CHARS:
-            prompt = await self._run(render, *arguments)
-        else:
-            prompt = render(*arguments)
-        if len(prompt) >= model.max_model_len:
-            raise _too_long(model, str(len(prompt)))
-        return prompt
-
-    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-
-
-def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
-    try:
-        data = _read(source, limits.max_media_bytes)
-        modality = source.modality or modality_of(data)
-        array = load(modality, data, source.options, limits)
-    except RequestError as error:
-        raise error.at(source.param) from None
-    return MediaInput(modality, array, digest(modality, data, source.options))
-
-
-def _modality_of(data: bytes) -> Modality:
-    """Thermal and depth pictures look like any other: those must be named by the client."""
-    kind = sniff(data)
-    # Both containers may hold a film; under these two signs they hold sound.
-    if kind is OGG or data[8:11] == b"M4A":
-        return Modality.AUDIO
-    if (modality := MODALITY_OF_FAMILY.get(kind.family)) is None:
-        raise InvalidMedia(f"Found {kind.name}, which is no medium of this model.")
-    return modality
-
-
 def _read(source: MediaSource, max_bytes: int) -> bytes:
     read = decode_data if source.is_data else read_url
     return read(source.text, max_bytes)
