@@ -47,7 +47,9 @@ def test_special_tokens_are_hidden_unless_asked_for(tokenizer: Tokenizer) -> Non
 
 
 @given(data=st.data(), skip_special=st.booleans())
-def test_streamed_equals_whole(tokenizer: Tokenizer, data: st.DataObject, skip_special: bool) -> None:
+def test_streamed_equals_whole(
+    tokenizer: Tokenizer, data: st.DataObject, skip_special: bool
+) -> None:
     """Any ids, however senseless: bytes in the middle of a word, control tokens, blanks."""
     few = st.integers(0, min(300, tokenizer.vocab_size - 1))
     ids = data.draw(st.lists(st.one_of(few, st.integers(0, tokenizer.vocab_size - 1)), max_size=20))

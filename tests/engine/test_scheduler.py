@@ -135,7 +135,9 @@ def test_rows_stay_compact_whatever_comes_and_goes(data: st.DataObject) -> None:
                 cache[move.target] = cache[move.source]
         assert [one.row for one in scheduler.rows] == list(range(len(scheduler.rows)))
         assert len(scheduler.rows) <= 4
-        assert not any(one.is_prefilled for one in scheduler.rows if not scheduler.rows[0].is_prefilled)
+        assert not any(
+            one.is_prefilled for one in scheduler.rows if not scheduler.rows[0].is_prefilled
+        )
         partial = [one.row for one in scheduler.rows if not one.is_prefilled]
         assert partial in ([], [len(scheduler.rows) - 1])
         for one in scheduler.rows:

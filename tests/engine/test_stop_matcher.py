@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandagpt.engine.stop_matcher import LINE_START, StopMatcher
+from pandagpt.engine.stop_matcher import StopMatcher
 
 Pieces = list[str]
 
@@ -80,7 +80,7 @@ def test_includes_the_stop_if_asked() -> None:
 )
 def test_a_stop_at_a_line_start(text: str, shown: str, is_matched: bool) -> None:
     for pieces in ([text], list(text)):
-        matcher = StopMatcher((LINE_START + "###",), before=LINE_START)
+        matcher = StopMatcher(("\n###",), before="\n")
         assert run(matcher, pieces) == (shown, is_matched)
 
 
@@ -89,8 +89,6 @@ STOPS = st.lists(st.text("ab\n#", min_size=1, max_size=4), min_size=1, max_size=
 
 
 @given(pieces=st.lists(TEXT, max_size=8), stops=STOPS, include=st.booleans())
-def test_any_split_equals_the_whole(
-    pieces: Pieces, stops: tuple[str, ...], include: bool
-) -> None:
+def test_any_split_equals_the_whole(pieces: Pieces, stops: tuple[str, ...], include: bool) -> None:
     text = "".join(pieces)
     assert run(StopMatcher(stops, include=include), pieces) == expected(text, stops, include)

@@ -4,9 +4,6 @@ Holds back only what could still become a stop string. The stop that ends first 
 way in which the text was cut into pieces never changes the result.
 """
 
-# The answer begins as if after a line break, so that a stop at a line start is found there too.
-LINE_START = "\n"
-
 
 class StopMatcher:
     def __init__(self, stops: tuple[str, ...], *, include: bool = False, before: str = "") -> None:
