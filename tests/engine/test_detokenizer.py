@@ -1,18 +1,11 @@
 """Streamed text: whole characters only, and in sum what the tokenizer says of all tokens."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pandagpt.engine.detokenizer import Detokenizer
 from pandagpt.model.tokenizer import Tokenizer
-
-
-@pytest.fixture(scope="module")
-def tokenizer(golden: Path) -> Tokenizer:
-    return Tokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
 
 
 def stream(tokenizer: Tokenizer, ids: list[int], skip_special: bool = True) -> list[str]:

@@ -1,0 +1,101 @@
+"""Preprocessed media in, projected rows of the language model's width out.
+
+Media of all waiting requests are encoded together, by modality and shape. A batch that fails
+is tried again item by item, so that only the guilty medium fails. Knows no requests.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+import torch
+from torch import Tensor
+
+from pandagpt.engine.request import MediaInput
+from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.model.pandagpt import PandaGPT
+
+log = structlog.get_logger(__name__)
+
+# Whose cache, and which bytes: callers with different salts never share an entry.
+MediaKey = tuple[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class EncodeJob:
+    """`is_wanted` turns false when every request that asked for it has gone."""
+
+    key: MediaKey
+    media: MediaInput
+    is_wanted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMedia:
+    key: MediaKey
+    row: Tensor | PandaError
+
+
+class MediaCache:
+    """Projected rows by content, least recently used out first, bounded in bytes."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self._rows: OrderedDict[MediaKey, Tensor] = OrderedDict()
+
+    def get(self, key: MediaKey) -> Tensor | None:
+        if (row := self._rows.get(key)) is not None:
+            self._rows.move_to_end(key)
+        return row
+
+    def put(self, key: MediaKey, row: Tensor) -> None:
+        self.num_bytes += row.nbytes - (
+            old.nbytes if (old := self._rows.pop(key, None)) is not None else 0
+        )
+        self._rows[key] = row
+        while self.num_bytes > self.max_bytes:
+            _, oldest = self._rows.popitem(last=False)
+            self.num_bytes -= oldest.nbytes
+
+
+class Encoder:
+    def __init__(self, model: PandaGPT, max_batch: int) -> None:
+        self._model = model
+        self._max_batch = max_batch
+
+    def encode(self, jobs: Sequence[EncodeJob]) -> Iterator[EncodedMedia]:
+        """Yields batch by batch, so that no request waits for another's modality."""
+        groups: dict[tuple[object, ...], list[EncodeJob]] = defaultdict(list)
+        for job in jobs:
+            groups[job.media.modality, job.media.array.shape].append(job)
+        for group in groups.values():
+            for start in range(0, len(group), self._max_batch):
+                batch = group[start : start + self._max_batch]
+                yield from self._encode_batch([job for job in batch if job.is_wanted])
+
+    def _encode_batch(self, jobs: list[EncodeJob]) -> list[EncodedMedia]:
+        if not jobs:
+            return []
+        try:
+            rows = self._rows([job.media for job in jobs])
+        except Exception as error:
+            if len(jobs) > 1:
+                return [encoded for job in jobs for encoded in self._encode_batch([job])]
+            return [EncodedMedia(jobs[0].key, _failure(jobs[0].media, error))]
+        return [EncodedMedia(job.key, row) for job, row in zip(jobs, rows, strict=True)]
+
+    @torch.inference_mode()
+    def _rows(self, media: list[MediaInput]) -> list[Tensor]:
+        batch = np.stack([medium.array for medium in media])
+        rows_BH = self._model.project(self._model.embed_media(media[0].modality, batch))
+        if not rows_BH.isfinite().all():
+            raise FloatingPointError("an embedding is not finite")
+        return [row.clone() for row in rows_BH]
+
+
+def _failure(media: MediaInput, error: Exception) -> EngineFailure:
+    log.error("media_encoding_failed", modality=media.modality.value, error=type(error).__name__)
+    return EngineFailure(f"The {media.modality.value} could not be encoded. Try again.")

@@ -1,0 +1,296 @@
+"""The engine: requests in by `add`, one step of all of them at a time, events out.
+
+Called by one thread. Knows no threads, no queues and no HTTP; media are encoded elsewhere:
+`add` says which, `add_media` brings them.
+"""
+
+import random
+import secrets
+from dataclasses import dataclass, field, replace
+
+import structlog
+from torch import Tensor
+
+from pandagpt.engine.answer import Answer
+from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
+from pandagpt.engine.request import Delta, GenerateRequest, TokenLogprob
+from pandagpt.engine.runner import Runner
+from pandagpt.engine.sampler import Logprobs
+from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
+from pandagpt.engine.sequence import Sequence
+from pandagpt.errors import ContextLengthExceeded, EngineFailure, PandaError
+from pandagpt.model.pandagpt import PandaGPT
+
+log = structlog.get_logger(__name__)
+
+Event = tuple[str, Delta | PandaError]
+"""Of which request, and what: an error is its last event."""
+
+
+_Drawn = tuple[Sequence, int | None, Logprobs | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Choice:
+    """`random` belongs to this choice alone: its text depends on no other request."""
+
+    sequence: Sequence
+    answer: Answer
+    random: random.Random
+    is_begun: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    request: GenerateRequest
+    keys: list[MediaKey]
+    choices: list[_Choice]
+    rows: dict[MediaKey, Tensor] = field(default_factory=dict)
+    num_open: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.num_open = len(self.choices)
+
+    @property
+    def has_all_media(self) -> bool:
+        return len(self.rows) == len(set(self.keys))
+
+
+def check_length(request: GenerateRequest, max_model_len: int) -> None:
+    """At least one token must fit behind the prompt."""
+    if len(request.prompt) >= max_model_len:
+        raise ContextLengthExceeded(
+            f"This model's maximum context length is {max_model_len} tokens. However, your "
+            f"messages resulted in {len(request.prompt)} tokens. Please reduce the length of "
+            "the messages. (context_length_exceeded)",
+            "messages",
+        )
+
+
+class Engine:
+    def __init__(self, model: PandaGPT, config: EngineConfig) -> None:
+        self._tokenizer = model.tokenizer
+        self._max_model_len = model.max_model_len
+        self._runner = Runner(model, config.max_rows)
+        self._scheduler = Scheduler(config.max_rows, config.max_step_tokens)
+        self._media = MediaCache(config.media_cache_bytes)
+        self._encoding: dict[MediaKey, tuple[EncodeJob, list[_Job]]] = {}
+        self._jobs: dict[str, _Job] = {}
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._scheduler.rows or self._scheduler.waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._scheduler.rows)
+
+    @property
+    def num_requests(self) -> int:
+        return len(self._jobs)
+
+    def add(self, request: GenerateRequest) -> list[EncodeJob]:
+        """The media that must be encoded before the request can run; none: it runs."""
+        assert request.request_id not in self._jobs, "request ids are unique"
+        check_length(request, self._max_model_len)
+        job = _Job(
+            request,
+            [(request.cache_salt, medium.digest) for medium in request.media],
+            [self._new_choice(request, index) for index in range(request.n)],
+        )
+        self._jobs[request.request_id] = job
+        needed = self._find_media(job)
+        self._start_if_ready(job)
+        return needed
+
+    def add_media(self, encoded: EncodedMedia) -> list[Event]:
+        _, jobs = self._encoding.pop(encoded.key, (None, []))
+        if isinstance(encoded.row, PandaError):
+            return [event for job in jobs for event in self.fail(job.request, encoded.row)]
+        self._media.put(encoded.key, encoded.row)
+        for job in jobs:
+            job.rows[encoded.key] = encoded.row
+            self._start_if_ready(job)
+        return []
+
+    def abort(self, request_id: str) -> None:
+        """Its rows are free for the next step; nothing more is said of it."""
+        if (job := self._jobs.pop(request_id, None)) is None:
+            return
+        for key in set(job.keys) & self._encoding.keys():
+            encode_job, waiting = self._encoding[key]
+            if job in waiting:
+                waiting.remove(job)
+            if not waiting:
+                encode_job.is_wanted = False
+                del self._encoding[key]
+        for choice in job.choices:
+            self._release(choice)
+
+    def fail(self, request: GenerateRequest, error: PandaError) -> list[Event]:
+        self.abort(request.request_id)
+        return [(request.request_id, error)]
+
+    def all_failed(self, error: PandaError) -> list[Event]:
+        """What to tell everybody when this engine is given up."""
+        return [(request_id, error) for request_id in self._jobs]
+
+    def step(self) -> list[Event]:
+        """One forward pass over all that can run; at most one token for each choice."""
+        plan = self._scheduler.plan()
+        self._runner.move(plan.moves)
+        guilty: dict[str, Exception] = {}
+        chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
+        events = []
+        for sequences, logits_BV in self._forward(Plan(plan.decodes, chunks, []), guilty):
+            uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
+            for drawn in self._sample(sequences, logits_BV, uniforms, guilty):
+                events += self._append(drawn, guilty)
+        for request_id, error in guilty.items():
+            events += self._fail_running(self._jobs[request_id], error)
+        for request_id, delta in events:
+            if isinstance(delta, Delta) and delta.finish_reason is not None:
+                self._retire(request_id, delta.index)
+        return events
+
+    # -- joining
+
+    def _new_choice(self, request: GenerateRequest, index: int) -> _Choice:
+        params, length = request.params, len(request.prompt)
+        max_tokens = min(params.max_tokens, self._max_model_len - length)
+        seed = secrets.randbits(63) if params.seed is None else params.seed
+        return _Choice(
+            Sequence(request.request_id, index, length),
+            Answer(index, params, self._tokenizer, max_tokens),
+            random.Random(f"{seed}:{index}"),
+        )
+
+    def _find_media(self, job: _Job) -> list[EncodeJob]:
+        needed = []
+        for key, medium in dict(zip(job.keys, job.request.media, strict=True)).items():
+            if (row := self._media.get(key)) is not None:
+                job.rows[key] = row
+                continue
+            if key not in self._encoding:
+                self._encoding[key] = (EncodeJob(key, medium), [])
+                needed.append(self._encoding[key][0])
+            self._encoding[key][1].append(job)
+        return needed
+
+    def _start_if_ready(self, job: _Job) -> None:
+        """Only the first choice: its siblings copy the prompt once it has been read."""
+        if job.has_all_media:
+            self._scheduler.add(job.choices[0].sequence)
+
+    # -- one step
+
+    def _begin(self, chunk: Chunk, guilty: dict[str, Exception]) -> bool:
+        job, choice = self._find(chunk.sequence)
+        if choice.is_begun:
+            return True
+        request = job.request
+        try:
+            rows = [job.rows[key] for key in job.keys]
+            self._runner.begin(chunk.sequence, request.prompt, rows, request.params)
+        except Exception as error:
+            guilty[request.request_id] = error
+            return False
+        choice.is_begun = True
+        return True
+
+    def _forward(
+        self, plan: Plan, guilty: dict[str, Exception]
+    ) -> list[tuple[list[Sequence], Tensor]]:
+        """A pass that fails is repeated in halves until the guilty one is alone."""
+        if plan.is_empty:
+            return []
+        try:
+            logits_BV = self._runner.forward(plan)
+        except Exception as error:
+            if len(plan.decodes) + len(plan.chunks) > 1:
+                return [done for half in plan.halves() for done in self._forward(half, guilty)]
+            sequence = (plan.decodes + [chunk.sequence for chunk in plan.chunks])[0]
+            guilty[sequence.request_id] = error
+            return []
+        sequences = plan.ending()
+        plan.advance()
+        for sequence in sequences:
+            if not sequence.token_ids:
+                self._prompt_is_read(sequence)
+        return [(sequences, logits_BV)] if sequences else []
+
+    def _prompt_is_read(self, sequence: Sequence) -> None:
+        self._runner.drop_prompt(sequence)
+        if sequence.index == 0:
+            siblings = self._jobs[sequence.request_id].choices[1:]
+            self._scheduler.add_first([choice.sequence for choice in siblings])
+
+    def _sample(
+        self,
+        sequences: list[Sequence],
+        logits_BV: Tensor,
+        uniforms: list[float],
+        guilty: dict[str, Exception],
+    ) -> list[_Drawn]:
+        """All rows at once; if that fails, one by one."""
+        try:
+            sampled = self._runner.sample(logits_BV, sequences, uniforms)
+        except Exception as error:
+            if len(sequences) == 1:
+                guilty[sequences[0].request_id] = error
+                return []
+            singles = zip(sequences, logits_BV.split(1), uniforms, strict=True)
+            return [d for s, row, u in singles for d in self._sample([s], row, [u], guilty)]
+        return list(zip(sequences, sampled.token_ids, sampled.logprobs, strict=True))
+
+    def _append(self, drawn: _Drawn, guilty: dict[str, Exception]) -> list[Event]:
+        sequence, token_id, logprobs = drawn
+        try:
+            if token_id is None:
+                raise FloatingPointError("the logits are not finite")
+            sequence.token_ids.append(token_id)
+            delta = self._find(sequence)[1].answer.append(
+                token_id, self._logprob(token_id, logprobs)
+            )
+        except Exception as error:
+            guilty[sequence.request_id] = error
+            return []
+        return [(sequence.request_id, delta)]
+
+    def _logprob(self, token_id: int, logprobs: Logprobs | None) -> TokenLogprob | None:
+        if logprobs is None:
+            return None
+        top = tuple(self._token_logprob(i, value) for i, value in logprobs.top)
+        return replace(self._token_logprob(token_id, logprobs.chosen), top=top)
+
+    def _token_logprob(self, token_id: int, logprob: float) -> TokenLogprob:
+        data = self._tokenizer.token_bytes(token_id)
+        return TokenLogprob(token_id, data.decode(errors="replace"), data, logprob)
+
+    # -- leaving
+
+    def _fail_running(self, job: _Job, error: Exception) -> list[Event]:
+        log.error("request_failed", request_id=job.request.request_id, error=repr(error))
+        for choice in job.choices:
+            if choice.sequence.has_row:
+                self._runner.clear(choice.sequence.row)
+        message = "The engine failed while it served this request. Try again."
+        return self.fail(job.request, EngineFailure(message))
+
+    def _retire(self, request_id: str, index: int) -> None:
+        """A finished choice; its request may have failed in the same step by another."""
+        if (job := self._jobs.get(request_id)) is None:
+            return
+        self._release(job.choices[index])
+        job.num_open -= 1
+        if job.num_open == 0:
+            del self._jobs[request_id]
+
+    def _release(self, choice: _Choice) -> None:
+        self._runner.move(self._scheduler.free(choice.sequence))
+        self._runner.end(choice.sequence)
+
+    def _find(self, sequence: Sequence) -> tuple[_Job, _Choice]:
+        job = self._jobs[sequence.request_id]
+        return job, job.choices[sequence.index]

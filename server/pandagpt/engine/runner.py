@@ -1,0 +1,109 @@
+"""The model on its device: plans in, logits and tokens out. The only file that holds the cache.
+
+Knows sequences by their rows and tokens; decides nothing.
+"""
+
+from collections.abc import Sequence as Sequences
+
+import torch
+from torch import Tensor
+
+from pandagpt.engine.request import SamplingParams
+from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
+from pandagpt.engine.scheduler import Chunk, Move, Plan
+from pandagpt.engine.sequence import Sequence
+from pandagpt.model.llama import KVCache, Span
+from pandagpt.model.pandagpt import PandaGPT
+from pandagpt.model.prompt import Prompt
+
+
+class Runner:
+    def __init__(self, model: PandaGPT, max_rows: int) -> None:
+        self._model = model
+        self._llama = model.llama
+        self._cache = KVCache(
+            model.llama.config, max_rows, model.max_model_len, model.device, model.dtype
+        )
+        self._prompts: dict[Sequence, Tensor] = {}
+        self._states: dict[Sequence, SamplerState] = {}
+
+    def begin(
+        self, sequence: Sequence, prompt: Prompt, rows: Sequences[Tensor], params: SamplingParams
+    ) -> None:
+        """`rows` are the projected media, by the prompt's indices."""
+        slots = {position for position, _ in prompt.slots}
+        ids = [t for i, t in enumerate(prompt.token_ids) if i not in slots]
+        end_ids = (self._model.tokenizer.eos_id, *params.stop_token_ids)
+        vocab_size = self._llama.config.vocab_size
+        state = new_state(params, end_ids, ids, vocab_size, self._model.device)
+        self._prompts[sequence] = self._model.embed_prompt(prompt, rows)
+        self._states[sequence] = state
+
+    def drop_prompt(self, sequence: Sequence) -> None:
+        """Once read, the prompt lives on in the cache alone."""
+        self._prompts.pop(sequence, None)
+
+    def end(self, sequence: Sequence) -> None:
+        self.drop_prompt(sequence)
+        self._states.pop(sequence, None)
+
+    def move(self, moves: Sequences[Move]) -> None:
+        for move in moves:
+            self._cache.move(move.source, move.target, move.length)
+
+    def clear(self, row: int) -> None:
+        """Masked positions are multiplied by zero, which NaN would survive."""
+        self._cache.k[:, row].zero_()
+        self._cache.v[:, row].zero_()
+
+    @torch.inference_mode()
+    def forward(self, plan: Plan) -> Tensor:
+        """Logits [rows, V] of every decode and of every chunk that ends its prompt, in order."""
+        num_decodes = len(plan.decodes)
+        positions = [s.num_computed for s in plan.decodes]
+        for chunk in plan.chunks:
+            positions.extend(range(chunk.start, chunk.start + chunk.length))
+        spans = [Span(c.sequence.row, c.start, c.length) for c in plan.chunks]
+        hidden_NH = self._llama(
+            self._embeds(plan), torch.tensor(positions), self._cache, num_decodes, spans
+        )
+        if plan.chunks:
+            hidden_NH = hidden_NH[_last_positions(plan)]
+        return self._llama.logits(hidden_NH)
+
+    @torch.inference_mode()
+    def sample(
+        self, logits_BV: Tensor, sequences: list[Sequence], uniforms: list[float]
+    ) -> Sampled:
+        states = [self._states[sequence] for sequence in sequences]
+        sampled = sample(logits_BV, states, uniforms)
+        for state, token_id in zip(states, sampled.token_ids, strict=True):
+            if not state.is_plain and token_id is not None:
+                state.observe(token_id)
+        return sampled
+
+    def _embeds(self, plan: Plan) -> Tensor:
+        parts = [self._chunk_embeds(chunk) for chunk in plan.chunks]
+        if plan.decodes:
+            ids = [sequence.token_ids[-1] for sequence in plan.decodes]
+            parts.insert(0, self._embed_ids(ids))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _chunk_embeds(self, chunk: Chunk) -> Tensor:
+        if chunk.sequence.is_prefilled:
+            return self._embed_ids([chunk.sequence.token_ids[-1]])
+        return self._prompts[chunk.sequence][chunk.start : chunk.start + chunk.length]
+
+    def _embed_ids(self, ids: list[int]) -> Tensor:
+        return self._llama.embed(torch.tensor(ids, device=self._model.device))
+
+
+def _last_positions(plan: Plan) -> list[int]:
+    """Where in the flat batch the hidden states stand whose logits are wanted."""
+    places = list(range(len(plan.decodes)))
+    end = len(places)
+    for chunk in plan.chunks:
+        end += chunk.length
+        if chunk.is_last:
+            places.append(end - 1)
+    return places
