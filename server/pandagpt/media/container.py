@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from io import BytesIO
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -64,10 +65,12 @@ def film_stream(container: InputContainer) -> VideoStream | None:
     return next(films, None)
 
 
-def check_codec(name: str, codecs: str, kind: Kind) -> None:
-    if name not in codecs.split(","):
+def check_codec(stream: AudioStream | VideoStream, codecs: str, kind: Kind) -> None:
+    """Run before anything is asked of the codec: an unknown one has no context at all."""
+    context = stream.codec_context
+    if context is None or context.name not in codecs.split(","):
         raise InvalidMedia(
-            f"{_capital(kind.name)} with codec {name[:20]} was found. Readable codecs: {codecs}."
+            f"{_capital(kind.name)} of an unusual codec was found. Readable codecs: {codecs}."
         )
 
 

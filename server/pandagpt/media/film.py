@@ -32,10 +32,10 @@ class Film:
         stream = film_stream(container)
         if stream is None:
             raise InvalidMedia(f"Expected a film, found {kind.name} without moving pictures.")
+        check_codec(stream, FILM_CODECS, kind)
         self._context = stream.codec_context
         self._context.thread_count = 1  # the same bytes must give the same pixels
         self._limits = limits
-        check_codec(self._context.name, FILM_CODECS, kind)
         _check_size(self._context.width, self._context.height, limits)
         self._packets = _read_packets(container, kind, stream, limits)
         # AVI gives frames the times of their packets, which lie in another order.

@@ -39,8 +39,8 @@ class _Track:
         if not container.streams.audio:
             raise InvalidMedia(f"Expected a sound, found {kind.name} without a sound track.")
         self.stream = container.streams.audio[0]
+        check_codec(self.stream, SOUND_CODECS, kind)
         context = self.stream.codec_context
-        check_codec(context.name, SOUND_CODECS, kind)
         context.thread_count = 1
         self.rate_hz, self.num_channels = context.sample_rate, context.channels
         self._limits = limits
