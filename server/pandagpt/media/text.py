@@ -44,12 +44,17 @@ class TextTokenizer:
     context_length: int = CONTEXT_LENGTH
 
     @classmethod
-    def clip(cls) -> Self:
-        return cls(clip_pieces, (CLIP_START_ID,), CLIP_END_ID)
+    def clip(cls, context_length: int = CONTEXT_LENGTH) -> Self:
+        return cls(clip_pieces, (CLIP_START_ID,), CLIP_END_ID, context_length)
 
     @classmethod
-    def sentencepiece(cls, encode: Callable[[str], list[int]], vocab_size: int) -> Self:
-        return cls(encode, (), end_id=vocab_size)
+    def sentencepiece(
+        cls,
+        encode: Callable[[str], list[int]],
+        vocab_size: int,
+        context_length: int = CONTEXT_LENGTH,
+    ) -> Self:
+        return cls(encode, (), vocab_size, context_length)
 
     def encode(self, text: str, truncation: Truncation = "keep_end") -> np.ndarray:
         """-> int64 [context_length]: start, pieces, end, zeros."""

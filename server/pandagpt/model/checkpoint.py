@@ -1,0 +1,243 @@
+"""Bundles: the one directory format that is served. Reads them, and writes them whole or not.
+
+A bundle holds a manifest, safetensors weights and a tokenizer. Every byte is verified and every
+tensor placed, or CheckpointError names the file and the key; nothing is half loaded.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from pandagpt.errors import CheckpointError
+from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
+from pandagpt.model.imagebind import ImageBind
+from pandagpt.model.llama import Llama
+from pandagpt.model.manifest import (
+    ADAPTER_FILE,
+    IMAGEBIND_FILE,
+    LLM_FILE,
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    FileFacts,
+    Manifest,
+)
+from pandagpt.model.pandagpt import PandaGPT
+from pandagpt.model.tensor_files import Shapes, TensorFiles, write_tensors
+from pandagpt.model.tokenizer import Tokenizer
+
+BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
+PROJECTION_KEY = "llama_proj"
+LORA_PREFIX = "llama_model.base_model.model."
+
+
+def resolve_bundle(model: str) -> Path:
+    """A bundled model's name, or a bundle's directory."""
+    path = BUNDLED.get(model, Path(model))
+    if not (path / MANIFEST_FILE).is_file():
+        names = ", ".join(BUNDLED)
+        raise CheckpointError(
+            f"holds no {MANIFEST_FILE}. Give a bundled model ({names}) or a folder that "
+            "`pandagpt convert` has written",
+            path,
+        )
+    return path
+
+
+def load_bundle(path: Path, device: str, dtype: torch.dtype) -> PandaGPT:
+    manifest = Manifest.read(path)
+    manifest.verify(path)
+    adapter = TensorFiles([path / ADAPTER_FILE])
+    adapter.check(adapter_shapes(manifest.llama, manifest.lora, manifest.imagebind.embed_dim))
+    return PandaGPT(
+        manifest,
+        _load_imagebind(path, manifest.imagebind, device, dtype),
+        _load_projection(adapter, device, dtype),
+        _load_llama(path, manifest, adapter, device, dtype),
+        load_tokenizer(path / TOKENIZER_FILE, manifest.llama),
+    )
+
+
+def load_tokenizer(path: Path, llama: LlamaConfig) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", path) from None
+    except CheckpointError as error:
+        raise CheckpointError(error.message, path) from None
+    if tokenizer.vocab_size > llama.vocab_size:
+        counts = f"{tokenizer.vocab_size} pieces, the language model only {llama.vocab_size} rows"
+        raise CheckpointError(f"has {counts}", path)
+    return tokenizer
+
+
+def imagebind_shapes(config: ImageBindConfig) -> Shapes:
+    with torch.device("meta"):
+        return {key: tuple(t.shape) for key, t in ImageBind(config).state_dict().items()}
+
+
+def llama_shapes(config: LlamaConfig) -> Shapes:
+    return {key: tuple(t.shape) for key, t in Llama(config, device="meta").weights().items()}
+
+
+def adapter_shapes(llama: LlamaConfig, lora: LoraConfig | None, embed_dim: int) -> Shapes:
+    """Projection, and LoRA's A [r, in] and B [out, r] for each target of each layer."""
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{PROJECTION_KEY}.weight": (llama.hidden_size, embed_dim),
+        f"{PROJECTION_KEY}.bias": (llama.hidden_size,),
+    }
+    if lora is None:
+        return shapes
+    for key, (num_out, num_in) in lora_targets(llama, lora):
+        shapes[lora_key(key, "A")] = (lora.r, num_in)
+        shapes[lora_key(key, "B")] = (num_out, lora.r)
+    return shapes
+
+
+def lora_targets(llama: LlamaConfig, lora: LoraConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    suffixes = tuple(f"{target}.weight" for target in lora.targets)
+    return (item for item in llama_shapes(llama).items() if item[0].endswith(suffixes))
+
+
+def lora_key(weight_key: str, part: str) -> str:
+    return f"{LORA_PREFIX}{weight_key.removesuffix('weight')}lora_{part}.default.weight"
+
+
+class _Merged(Mapping[str, Tensor]):
+    """The language model's weights with LoRA added in float32, one at a time as they are read."""
+
+    def __init__(self, base: TensorFiles, adapter: TensorFiles, lora: LoraConfig | None) -> None:
+        self._base, self._adapter, self._lora = base, adapter, lora
+
+    def __getitem__(self, key: str) -> Tensor:
+        weight = self._base[key]
+        if self._lora is None or lora_key(key, "A") not in self._adapter:
+            return weight
+        a, b = (self._adapter[lora_key(key, part)].float() for part in "AB")
+        return weight.float().addmm_(b, a, alpha=self._lora.scale)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._base)
+
+    def __len__(self) -> int:
+        return len(self._base)
+
+
+def _load_imagebind(
+    path: Path, config: ImageBindConfig, device: str, dtype: torch.dtype
+) -> ImageBind:
+    files = TensorFiles([path / IMAGEBIND_FILE])
+    files.check(imagebind_shapes(config))
+    with torch.device("meta"):
+        model = ImageBind(config)
+    # Scalars are logit scales, which exp() would make coarse in half precision.
+    state = {
+        key: tensor.to(device, dtype if tensor.ndim else torch.float32, copy=True)
+        for key, tensor in files.items()
+    }
+    model.load_state_dict(state, strict=True, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def _load_projection(adapter: TensorFiles, device: str, dtype: torch.dtype) -> nn.Linear:
+    weight = adapter[f"{PROJECTION_KEY}.weight"]
+    projection = nn.Linear(weight.shape[1], weight.shape[0], device=device, dtype=dtype)
+    state = {name: adapter[f"{PROJECTION_KEY}.{name}"] for name in ("weight", "bias")}
+    projection.load_state_dict(state)
+    return projection.requires_grad_(False)
+
+
+def _load_llama(
+    path: Path, manifest: Manifest, adapter: TensorFiles, device: str, dtype: torch.dtype
+) -> Llama:
+    files = TensorFiles(path / name for name in manifest.llm_files)
+    files.check(llama_shapes(manifest.llama))
+    llama = Llama(manifest.llama, device, dtype)
+    llama.load(_Merged(files, adapter, manifest.lora))
+    return llama
+
+
+class BundleWriter:
+    """Collects a bundle's files in a hidden folder; only `finish` gives it its name."""
+
+    def __init__(self, out: Path, *, overwrite: bool = False) -> None:
+        if out.exists() and not overwrite:
+            raise CheckpointError("is there already; name a new folder", out)
+        self.out = out
+        self.folder = out.with_name(f".{out.name}.partial")
+        self.files: dict[str, FileFacts] = {}
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def weights(
+        self,
+        name: str,
+        shapes: Shapes,
+        read: Callable[[str], Tensor],
+        dtype: torch.dtype = torch.float16,
+    ) -> None:
+        self.files[name] = write_tensors(self.folder / name, shapes, read, dtype)
+
+    def tokenizer(self, model: bytes) -> None:
+        path = self.folder / TOKENIZER_FILE
+        path.write_bytes(model)
+        self.files[TOKENIZER_FILE] = FileFacts.of(path)
+
+    def model_card(self, text: str) -> None:
+        """Not among the manifest's files: measured results are added to it later."""
+        (self.folder / "README.md").write_text(text, encoding="utf-8")
+
+    def finish(self, manifest: Manifest) -> None:
+        replace(manifest, files=self.files).write(self.folder)
+        if self.out.exists():
+            shutil.rmtree(self.out)
+        self.folder.rename(self.out)
+
+
+def write_bundle(
+    out: Path,
+    manifest: Manifest,
+    *,
+    imagebind: Mapping[str, Tensor],
+    llm: Mapping[str, Tensor],
+    adapter: Mapping[str, Tensor],
+    tokenizer: bytes,
+    model_card: str,
+    half: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """A whole bundle from state dicts under the reference's key names.
+
+    A file is float16 where that loses nothing, or if `half` asks for rounding; else float32.
+    `manifest.files` is filled in here.
+    """
+    states = {IMAGEBIND_FILE: imagebind, LLM_FILE: llm, ADAPTER_FILE: adapter}
+    with BundleWriter(out, overwrite=overwrite) as writer:
+        for name, state in states.items():
+            shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+            exact = all(is_half_exact(tensor) for tensor in state.values())
+            dtype = torch.float16 if half or exact else torch.float32
+            writer.weights(name, shapes, state.__getitem__, dtype)
+        writer.tokenizer(tokenizer)
+        writer.model_card(model_card)
+        writer.finish(manifest)
+
+
+def is_half_exact(tensor: Tensor) -> bool:
+    return tensor.ndim == 0 or torch.equal(tensor.to(torch.float16).to(tensor.dtype), tensor)

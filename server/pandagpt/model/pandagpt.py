@@ -1,0 +1,82 @@
+"""PandaGPT whole: encoders, projection, decoder and tokenizers, placed on one device.
+
+Preprocessed media and prompts in, rows of the decoder's input out. Knows no requests, no
+cache and no sampling. Axes: B items, E ImageBind's embedding, H the decoder's width, T tokens.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pandagpt.media.modality import Modality
+from pandagpt.media.text import TextTokenizer
+from pandagpt.model.imagebind import ImageBind
+from pandagpt.model.llama import Llama
+from pandagpt.model.manifest import Manifest
+from pandagpt.model.prompt import Fusion, Prompt
+from pandagpt.model.tokenizer import Tokenizer
+
+
+class PandaGPT:
+    def __init__(
+        self,
+        manifest: Manifest,
+        imagebind: ImageBind,
+        projection: nn.Linear,
+        llama: Llama,
+        tokenizer: Tokenizer,
+    ) -> None:
+        self.manifest = manifest
+        self.imagebind = imagebind
+        self.projection = projection
+        self.llama = llama
+        self.tokenizer = tokenizer
+        self.text_tokenizer = text_tokenizer(manifest, tokenizer)
+        self.device = projection.weight.device
+        self.dtype = projection.weight.dtype
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def max_model_len(self) -> int:
+        return self.manifest.max_model_len
+
+    @property
+    def fusion(self) -> Fusion:
+        return self.manifest.fusion
+
+    @torch.inference_mode()
+    def embed_media(self, modality: Modality, batch: np.ndarray) -> Tensor:
+        """[B, ...] as `media.load` shapes an item (text: token ids) -> [B, E], gain applied."""
+        dtype = torch.int64 if modality is Modality.TEXT else self.dtype
+        inputs = torch.tensor(batch, dtype=dtype, device=self.device)
+        embedding_BE = self.imagebind.encode(modality, inputs)
+        return embedding_BE * self.manifest.gains.get(modality, 1.0)
+
+    @torch.inference_mode()
+    def project(self, embedding_BE: Tensor) -> Tensor:
+        return self.projection(embedding_BE)
+
+    @torch.inference_mode()
+    def embed_prompt(self, prompt: Prompt, rows: Sequence[Tensor]) -> Tensor:
+        """[T, H]. `rows[i]` is medium i's projected row [H]; a slot takes the sum of its media.
+
+        Each row was projected alone, so the projection's bias counts once a medium, as in the
+        reference (model facts, 3.2).
+        """
+        ids_T = torch.tensor(prompt.token_ids, device=self.device)
+        embeds_TH = self.llama.embed(ids_T)
+        for position, slot in prompt.slots:
+            embeds_TH[position] = torch.stack([rows[index] for index in slot.media]).sum(0)
+        return embeds_TH
+
+
+def text_tokenizer(manifest: Manifest, tokenizer: Tokenizer) -> TextTokenizer:
+    length = manifest.imagebind.text_context_length
+    if manifest.text_tokenizer == "clip":
+        return TextTokenizer.clip(length)
+    return TextTokenizer.sentencepiece(tokenizer.encode, tokenizer.vocab_size, length)

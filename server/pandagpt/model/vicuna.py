@@ -1,0 +1,123 @@
+"""A LLaMA-type language model as Hugging Face stores it, with a published delta added if given.
+
+A folder (or two) in, tensors under Hugging Face's key names out, one at a time.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from pandagpt.errors import CheckpointError
+from pandagpt.model.checkpoint import llama_shapes
+from pandagpt.model.config import LlamaConfig
+from pandagpt.model.tensor_files import Shapes, TensorFiles
+
+# Tables that old versions of transformers stored and that follow from the config.
+DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+# Fields of config.json that change the arithmetic, and all that the decoder offers of them.
+PLAIN_LLAMA: Mapping[str, Any] = {
+    "model_type": "llama",
+    "hidden_act": "silu",
+    "rope_scaling": None,
+    "attention_bias": False,
+    "mlp_bias": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vicuna:
+    config: LlamaConfig
+    base: TensorFiles
+    delta: TensorFiles | None
+
+    @classmethod
+    def open(cls, folder: Path, delta_folder: Path | None) -> Self:
+        config, base = read_config(folder), open_weights(folder)
+        base.check(llama_shapes(config), ignored=is_derived)
+        if delta_folder is None:
+            return cls(config, base, None)
+        delta_config, delta = read_config(delta_folder), open_weights(delta_folder)
+        delta.check(llama_shapes(delta_config), ignored=is_derived)
+        _check_fit(base, delta)
+        return cls(delta_config, base, delta)
+
+    @property
+    def shapes(self) -> Shapes:
+        return llama_shapes(self.config)
+
+    def keys_of(self, path: Path) -> list[str]:
+        return [key for key in self.shapes if self.base.path_of(key) == path]
+
+    def read(self, key: str) -> Tensor:
+        if self.delta is None:
+            return self.base[key]
+        return add_delta(self.base[key], self.delta[key])
+
+    def close(self) -> None:
+        self.base.close()
+        if self.delta:
+            self.delta.close()
+
+
+def add_delta(base: Tensor, delta: Tensor) -> Tensor:
+    """Sum in float32; rows that only the delta has (Vicuna v0's `[PAD]`) start from zero."""
+    total = delta.to(torch.float32, copy=True)
+    total[: len(base)] += base
+    return total
+
+
+def is_derived(key: str) -> bool:
+    return DERIVED.fullmatch(key) is not None
+
+
+def open_weights(folder: Path) -> TensorFiles:
+    for name in WEIGHT_FILES:
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            shards = set(_read_json(index)["weight_map"].values())
+            return TensorFiles(folder / shard for shard in sorted(shards))
+        if (folder / name).is_file():
+            return TensorFiles([folder / name])
+    names = " nor ".join(WEIGHT_FILES)
+    raise CheckpointError(f"holds neither {names}, nor an index of one", folder)
+
+
+def read_config(folder: Path) -> LlamaConfig:
+    path = folder / "config.json"
+    data = _read_json(path)
+    for field, plain in PLAIN_LLAMA.items():
+        if data.get(field, plain) != plain:
+            raise CheckpointError(f"{field} is {data[field]!r}; only {plain!r} is supported", path)
+    try:
+        return LlamaConfig.from_dict(data)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"is not a LLaMA model's config ({error})", path) from None
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"cannot be read ({error.strerror})", path) from None
+    except ValueError as error:
+        raise CheckpointError(f"is not JSON ({error})", path) from None
+
+
+def _check_fit(base: TensorFiles, delta: TensorFiles) -> None:
+    """A delta is another size's if it differs in more than additional rows (the vocabulary)."""
+    for key in delta:
+        if is_derived(key):
+            continue
+        if key not in base:
+            raise CheckpointError(f"{key} is not in the base model", delta.path_of(key))
+        ours, theirs = tuple(base[key].shape), tuple(delta[key].shape)
+        if ours[1:] != theirs[1:] or ours[0] > theirs[0]:
+            message = f"{key} has shape {list(theirs)}, the base model's is {list(ours)}"
+            raise CheckpointError(message, delta.path_of(key))
