@@ -1,0 +1,122 @@
+"""Stage C: the tiny LLaMA, trained from scratch on the corpus, in text alone.
+
+A tokenizer and a seed in, a `LlamaForCausalLM` and the gate's figures out. Loss on answers
+only: as a target, an unforeseeable word pulls all interchangeable words onto one vector.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import LlamaConfig as HfLlamaConfig
+from transformers import LlamaForCausalLM
+
+from pandagpt.model.config import LlamaConfig
+from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.training.bags import WordSums, batches
+from pandagpt.training.batch import Batch
+from pandagpt.training.corpus import corpus
+
+REPORT_EVERY = 300
+
+
+@dataclass(frozen=True, slots=True)
+class LmPlan:
+    """How long and how hard the tiny language model is trained."""
+
+    steps: int = 3600
+    batch_size: int = 32
+    peak_lr: float = 2e-3
+    weight_decay: float = 0.05
+    noise: float = 0.5
+    """A slot's vector gets Gaussian noise of up to this share of its own length."""
+    seed: int = 0
+
+
+def tiny_llama(vocab_size: int) -> LlamaConfig:
+    return LlamaConfig(
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        vocab_size=vocab_size,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+
+
+def new_llama(config: LlamaConfig, seed: int) -> LlamaForCausalLM:
+    """Word vectors begin at unit length, nearly orthogonal: far from the collapsed saddle."""
+    torch.manual_seed(seed)
+    values = {k: v for k, v in config.to_dict().items() if k not in ("architectures", "model_type")}
+    model = LlamaForCausalLM(HfLlamaConfig(**values))
+    nn.init.normal_(word_vectors(model).weight, std=config.hidden_size**-0.5)
+    return model
+
+
+def with_noise(vectors_SH: Tensor, share: float) -> Tensor:
+    """Adds noise of a random length up to `share` of each vector's own."""
+    direction = F.normalize(torch.randn_like(vectors_SH), dim=-1)
+    length = vectors_SH.norm(dim=-1, keepdim=True) * torch.rand_like(vectors_SH[:, :1]) * share
+    return vectors_SH + direction * length
+
+
+def word_vectors(model: LlamaForCausalLM) -> nn.Embedding:
+    table = model.get_input_embeddings()
+    assert isinstance(table, nn.Embedding)
+    return table
+
+
+def answer_logits(model: LlamaForCausalLM, batch: Batch, slots_SH: Tensor) -> Tensor:
+    """Logits [N, V] of the learnt tokens, with `slots_SH` at the batch's slots."""
+    embeds = word_vectors(model)(batch.ids_BT).flatten(0, 1)
+    embeds = embeds.index_copy(0, batch.slot_S, slots_SH).view(*batch.ids_BT.shape, -1)
+    hidden = model.get_decoder()(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    return model.get_output_embeddings()(hidden.flatten(0, 1)[batch.source_N])
+
+
+def lm_loss(model: LlamaForCausalLM, batch: Batch, sums: WordSums, noise: float) -> Tensor:
+    slots = with_noise(sums.vectors(word_vectors(model).weight), noise)
+    return F.cross_entropy(answer_logits(model, batch, slots), batch.target_N)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """No decay on word vectors, gains and biases."""
+    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    matrices = [p for n, p in named if p.ndim > 1 and "embed" not in n]
+    others = [p for n, p in named if p.ndim <= 1 or "embed" in n]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def train_lm(
+    tokenizer: Tokenizer,
+    plan: LmPlan,
+    device: str = "cpu",
+    report: Callable[[int, float, LlamaForCausalLM], None] | None = None,
+) -> LlamaForCausalLM:
+    """Trains; `report` is told step, loss and model every `REPORT_EVERY` steps."""
+    model = new_llama(tiny_llama(tokenizer.vocab_size), plan.seed).to(device)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model, plan.weight_decay), plan.peak_lr, betas=(0.9, 0.95)
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, plan.peak_lr, plan.steps, pct_start=0.05
+    )
+    stream = batches(corpus(plan.seed), tokenizer, plan.batch_size, plan.seed)
+    for step, (batch, sums) in enumerate(islice(stream, plan.steps), 1):
+        loss = lm_loss(model, batch.to(device), sums, plan.noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if report and (step % REPORT_EVERY == 0 or step == plan.steps):
+            report(step, loss.item(), model)
+    return model
