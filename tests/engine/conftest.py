@@ -63,7 +63,7 @@ def model(tokenizer: Tokenizer) -> PandaGPT:
         torch.manual_seed(1)
         encoders = ImageBind(imagebind).eval()
         for parameter in encoders.parameters():
-            nn.init.normal_(parameter, std=0.3)
+            nn.init.normal_(parameter)
         projection = nn.Linear(imagebind.embed_dim, llama.hidden_size)
-        nn.init.normal_(projection.weight, std=10.0)
+        nn.init.normal_(projection.weight, std=3.0)
     return PandaGPT(manifest, encoders, projection, random_llama(llama, 2), tokenizer)
