@@ -4,14 +4,16 @@ Bounds are checked from the header, and again on what comes out of the decoder: 
 file can claim, and really hold, a thousand times its size.
 """
 
+import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
+from av.packet import Packet
 
 from pandagpt.errors import InvalidMedia, MediaTooLarge
 from pandagpt.media.container import SOUND_CODECS, check_codec, check_whole, open_container
 from pandagpt.media.limits import MediaLimits
-from pandagpt.media.sniff import WAV, Kind, expect
+from pandagpt.media.sniff import AAC, MP3, WAV, Kind, expect
 
 RATE_RANGE_HZ = (1_000, 384_000)
 # Sample formats: what is subtracted, then divided by, to come to -1..1.
@@ -26,8 +28,7 @@ def decode_sound(data: bytes, limits: MediaLimits) -> tuple[np.ndarray, int]:
         for packet in container.demux(track.stream):
             if packet.is_corrupt and not (kind is WAV and _has_open_length(data)):
                 raise InvalidMedia("The sound is cut short. Send the whole file.")
-            for frame in packet.decode():
-                track.add(frame)
+            track.feed(packet)
         check_whole(container, kind, track.seconds)
         return track.samples(), track.rate_hz
 
@@ -44,7 +45,9 @@ class _Track:
         context.thread_count = 1
         self.rate_hz, self.num_channels = context.sample_rate, context.channels
         self._limits = limits
+        self._kind = kind
         self._num_samples = 0
+        self._num_bad = 0
         self._chunks: list[np.ndarray] = []
         self._check_header()
 
@@ -71,7 +74,19 @@ class _Track:
                 "Cut it; the model hears three clips of 2 s."
             )
 
-    def add(self, frame: AudioFrame) -> None:
+    def feed(self, packet: Packet) -> None:
+        """Streams of frames (MP3, AAC) may hold padding between them, which players skip too."""
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            self._num_bad += 1
+            if self._kind not in (MP3, AAC) or self._num_bad > len(self._chunks):
+                raise
+            return
+        for frame in frames:
+            self._add(frame)
+
+    def _add(self, frame: AudioFrame) -> None:
         if (frame.sample_rate, frame.layout.nb_channels) != (self.rate_hz, self.num_channels):
             raise InvalidMedia("The sound changes its rate or channels midway. Convert it to WAV.")
         self._num_samples += frame.samples
