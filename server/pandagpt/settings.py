@@ -25,7 +25,7 @@ class Settings(BaseModel):
         "auto", description="auto: half precision on CUDA, float32 on CPU."
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads for the model. Default: all cores."
+        None, ge=1, le=1024, description="CPU threads for the model. Default: all cores but one."
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")

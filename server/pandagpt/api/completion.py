@@ -72,7 +72,11 @@ def _whole_choice(index: int, choice: _Choice, logprobs: bool) -> dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ChunkStream:
-    """The frames of one streamed answer, from the role to `[DONE]`."""
+    """The frames of one streamed answer, from the role to `[DONE]`.
+
+    JSON is put together from text: of a token's way to the socket, encoding it as a dict
+    took a fifth.
+    """
 
     generation: Generation
     heading: Heading
@@ -83,52 +87,48 @@ class ChunkStream:
 
     async def frames(self) -> AsyncGenerator[bytes]:
         """An error after the 200 can only be told inside the stream."""
+        start = encode(self.heading.fields("chat.completion.chunk"))[:-1]
         try:
-            yield b"".join(self._first(index) for index in range(self.n))
+            roles = (_choice(index, '{"role":"assistant","content":""}') for index in range(self.n))
+            yield b"".join(self._chunk(start, role) for role in roles)
             async for delta in self.generation.deltas():
-                if data := self._delta(delta):
-                    yield data
-            yield self._last()
+                if choices := self._choices(delta):
+                    yield b"".join(self._chunk(start, choice) for choice in choices)
+            yield self._end(start)
         except PandaError as error:
             yield frame(sse_data(error, self.request_id)) + DONE
         except Exception:
             get_logger().exception("stream failed", request_id=self.request_id)
-            failure = EngineFailure("internal")
+            failure = EngineFailure("stream failed")
             yield frame(sse_data(failure, self.request_id)) + DONE
 
-    def _first(self, index: int) -> bytes:
-        return self._chunk([_choice(index, {"role": "assistant", "content": ""})])
-
-    def _delta(self, delta: Delta) -> bytes:
-        data = b""
-        if delta.text or delta.logprobs:
-            logprobs = _logprobs(delta.logprobs) if self.logprobs else None
-            data = self._chunk([_choice(delta.index, {"content": delta.text}, logprobs)])
+    def _choices(self, delta: Delta) -> list[str]:
+        choices = []
+        if delta.text or (self.logprobs and delta.logprobs):
+            logprobs = encode(_logprobs(delta.logprobs)) if self.logprobs else "null"
+            content = f'{{"content":{encode(delta.text)}}}'
+            choices.append(_choice(delta.index, content, logprobs))
         if delta.finish_reason:
-            data += self._chunk([_choice(delta.index, {}, None, delta.finish_reason)])
-        return data
+            choices.append(_choice(delta.index, "{}", finish_reason=encode(delta.finish_reason)))
+        return choices
 
-    def _last(self) -> bytes:
+    def _end(self, start: str) -> bytes:
         if not self.options.include_usage:
             return DONE
-        return self._chunk([], self.generation.usage.as_dict()) + DONE
+        return self._chunk(start, "", encode(self.generation.usage.as_dict())) + DONE
 
-    def _chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> bytes:
-        body = {**self.heading.fields("chat.completion.chunk"), "choices": choices}
+    def _chunk(self, start: str, choice: str, usage: str = "null") -> bytes:
         if self.options.continuous_usage_stats:
-            body["usage"] = self.generation.usage.as_dict()
-        elif self.options.include_usage:
-            body["usage"] = usage
-        return frame(encode(body))
+            usage = encode(self.generation.usage.as_dict())
+        elif not self.options.include_usage:
+            return frame(f'{start},"choices":[{choice}]}}')
+        return frame(f'{start},"choices":[{choice}],"usage":{usage}}}')
 
 
-def _choice(
-    index: int,
-    delta: dict[str, Any],
-    logprobs: dict[str, Any] | None = None,
-    finish_reason: str | None = None,
-) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+def _choice(index: int, delta: str, logprobs: str = "null", finish_reason: str = "null") -> str:
+    return (
+        f'{{"index":{index},"delta":{delta},"logprobs":{logprobs},"finish_reason":{finish_reason}}}'
+    )
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:

@@ -77,8 +77,8 @@ def _crash_response(request_id: str) -> ASGIApp:
 
 
 def _write_log(scope: Scope, log: RequestLog, status: int, seconds: float) -> None:
-    # Probes come every second; only their trouble is worth a line.
-    if scope["path"] in PROBES and status == 200:
+    # Probes come every second, and say nothing that "ready" and "shutting down" do not.
+    if scope["path"] in PROBES and status in (200, 503):
         return
     get_logger().info(
         "request",

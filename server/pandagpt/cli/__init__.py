@@ -18,8 +18,12 @@ app = App(
     version=pandagpt.__version__,
     config=Env("PANDAGPT_", command=False),
 )
-app.command("pandagpt.cli.serve:serve", name="serve")
-app.command("pandagpt.cli.convert:convert", name="convert")
+app.command("pandagpt.cli.serve:serve", name="serve", help="Serve a model over HTTP.")
+app.command(
+    "pandagpt.cli.convert:convert",
+    name="convert",
+    help="Convert published checkpoints into a folder to serve.",
+)
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ DRAIN_SECONDS = 30
 DEFAULTS = Settings()
 
 
-def serve(settings: Annotated[Settings, Parameter(name="*")] = DEFAULTS) -> None:
+def serve(*, settings: Annotated[Settings, Parameter(name="*")] = DEFAULTS) -> None:
     """Serve a model over HTTP, in the shape of OpenAI's API."""
     from pandagpt import logs
 
