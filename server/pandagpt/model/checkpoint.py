@@ -18,6 +18,7 @@ from pandagpt.errors import CheckpointError
 from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.llama import Llama
+from pandagpt.model.lora import MergedWeights, lora_key
 from pandagpt.model.manifest import (
     ADAPTER_FILE,
     IMAGEBIND_FILE,
@@ -27,13 +28,12 @@ from pandagpt.model.manifest import (
     FileFacts,
     Manifest,
 )
-from pandagpt.model.pandagpt import PandaGPT
+from pandagpt.model.pandagpt import PandaGPT, text_tokenizer
 from pandagpt.model.tensor_files import Shapes, TensorFiles, write_tensors
 from pandagpt.model.tokenizer import Tokenizer
 
 BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
 PROJECTION_KEY = "llama_proj"
-LORA_PREFIX = "llama_model.base_model.model."
 
 
 def resolve_bundle(model: str) -> Path:
@@ -54,12 +54,14 @@ def load_bundle(path: Path, device: str, dtype: torch.dtype) -> PandaGPT:
     manifest.verify(path)
     adapter = TensorFiles([path / ADAPTER_FILE])
     adapter.check(adapter_shapes(manifest.llama, manifest.lora, manifest.imagebind.embed_dim))
+    tokenizer = load_tokenizer(path / TOKENIZER_FILE, manifest.llama)
+    _check_text_vocabulary(path, manifest, tokenizer)
     return PandaGPT(
         manifest,
         _load_imagebind(path, manifest.imagebind, device, dtype),
         _load_projection(adapter, device, dtype),
         _load_llama(path, manifest, adapter, device, dtype),
-        load_tokenizer(path / TOKENIZER_FILE, manifest.llama),
+        tokenizer,
     )
 
 
@@ -74,6 +76,15 @@ def load_tokenizer(path: Path, llama: LlamaConfig) -> Tokenizer:
         counts = f"{tokenizer.vocab_size} pieces, the language model only {llama.vocab_size} rows"
         raise CheckpointError(f"has {counts}", path)
     return tokenizer
+
+
+def _check_text_vocabulary(path: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:
+    largest, size = text_tokenizer(manifest, tokenizer).end_id, manifest.imagebind.text_vocab_size
+    if largest != size - 1:
+        message = (
+            f"{manifest.text_tokenizer} texts end with id {largest}, text_vocab_size is {size}"
+        )
+        raise CheckpointError(message, path / MANIFEST_FILE)
 
 
 def imagebind_shapes(config: ImageBindConfig) -> Shapes:
@@ -104,30 +115,6 @@ def lora_targets(llama: LlamaConfig, lora: LoraConfig) -> Iterator[tuple[str, tu
     return (item for item in llama_shapes(llama).items() if item[0].endswith(suffixes))
 
 
-def lora_key(weight_key: str, part: str) -> str:
-    return f"{LORA_PREFIX}{weight_key.removesuffix('weight')}lora_{part}.default.weight"
-
-
-class _Merged(Mapping[str, Tensor]):
-    """The language model's weights with LoRA added in float32, one at a time as they are read."""
-
-    def __init__(self, base: TensorFiles, adapter: TensorFiles, lora: LoraConfig | None) -> None:
-        self._base, self._adapter, self._lora = base, adapter, lora
-
-    def __getitem__(self, key: str) -> Tensor:
-        weight = self._base[key]
-        if self._lora is None or lora_key(key, "A") not in self._adapter:
-            return weight
-        a, b = (self._adapter[lora_key(key, part)].float() for part in "AB")
-        return weight.float().addmm_(b, a, alpha=self._lora.scale)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._base)
-
-    def __len__(self) -> int:
-        return len(self._base)
-
-
 def _load_imagebind(
     path: Path, config: ImageBindConfig, device: str, dtype: torch.dtype
 ) -> ImageBind:
@@ -136,8 +123,9 @@ def _load_imagebind(
     with torch.device("meta"):
         model = ImageBind(config)
     # Scalars are logit scales, which exp() would make coarse in half precision.
+    exact = torch.promote_types(dtype, torch.float32)
     state = {
-        key: tensor.to(device, dtype if tensor.ndim else torch.float32, copy=True)
+        key: tensor.to(device, dtype if tensor.ndim else exact, copy=True)
         for key, tensor in files.items()
     }
     model.load_state_dict(state, strict=True, assign=True)
@@ -158,7 +146,7 @@ def _load_llama(
     files = TensorFiles(path / name for name in manifest.llm_files)
     files.check(llama_shapes(manifest.llama))
     llama = Llama(manifest.llama, device, dtype)
-    llama.load(_Merged(files, adapter, manifest.lora))
+    llama.load(MergedWeights(files, adapter, manifest.lora) if manifest.lora else files)
     return llama
 
 
@@ -174,7 +162,10 @@ class BundleWriter:
 
     def __enter__(self) -> Self:
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot be made ({error.strerror})", self.folder) from None
         return self
 
     def __exit__(

@@ -18,10 +18,10 @@ from pandagpt.model.checkpoint import (
     adapter_shapes,
     imagebind_shapes,
     load_tokenizer,
-    lora_key,
 )
 from pandagpt.model.config import ImageBindConfig, LoraConfig
 from pandagpt.model.imagebind import MAX_LOGIT_SCALE
+from pandagpt.model.lora import lora_key
 from pandagpt.model.manifest import (
     ADAPTER_FILE,
     IMAGEBIND_FILE,

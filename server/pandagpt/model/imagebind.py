@@ -116,8 +116,9 @@ class TextPreprocessor(nn.Module):
         super().__init__()
         width, length = config.text.width, config.text_context_length
         # Embedding's own normal_() takes two seconds of imports on the meta device.
-        weight = _small_normal(config.text_vocab_size, width)
-        self.token_embedding = nn.Embedding(*weight.shape, _weight=weight)
+        vocab_size = config.text_vocab_size
+        weight = _small_normal(vocab_size, width)
+        self.token_embedding = nn.Embedding(vocab_size, width, _weight=weight)
         self.pos_embed = _small_normal(1, length, width)
         self.mask: Tensor
         self.register_buffer("mask", _causal_mask(length))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
@@ -72,8 +72,8 @@ class Manifest:
             imagebind=ImageBindConfig.from_dict(data["imagebind"]),
             llama=LlamaConfig.from_dict(data["llama"]),
             lora=_lora(data["lora"]),
-            text_tokenizer=data["text_tokenizer"],
-            fusion=data["fusion"],
+            text_tokenizer=_one_of(get_args(TextVocabulary), data["text_tokenizer"]),
+            fusion=_one_of(get_args(Fusion), data["fusion"]),
             max_model_len=data["max_model_len"],
             gains={Modality(name): gain for name, gain in data["gains"].items()},
             files={name: FileFacts(**facts) for name, facts in data["files"].items()},
@@ -107,6 +107,8 @@ class Manifest:
         """Sizes first, which is quick, then every digest, several files at once."""
         if absent := {IMAGEBIND_FILE, ADAPTER_FILE, TOKENIZER_FILE} - self.files.keys():
             raise CheckpointError(f"does not list {sorted(absent)[0]}", bundle / MANIFEST_FILE)
+        if not self.llm_files:
+            raise CheckpointError("lists no llm*.safetensors", bundle / MANIFEST_FILE)
         for name, facts in self.files.items():
             _check_size(bundle / name, facts)
         with ThreadPoolExecutor() as threads:
@@ -128,6 +130,12 @@ def check_seal(data: Mapping[str, Any]) -> None:
         raise ValueError(f"its contents have SHA-256 {seal(data)}, its seal says {data['seal']}")
     if strange := [name for name in data["files"] if Path(name).name != name]:
         raise ValueError(f"{strange[0]!r} is not a plain file name")
+
+
+def _one_of(choices: tuple[Any, ...], value: str) -> Any:
+    if value not in choices:
+        raise ValueError(f"{value!r} is none of {', '.join(choices)}")
+    return value
 
 
 def _lora(data: Mapping[str, Any] | None) -> LoraConfig | None:

@@ -158,7 +158,8 @@ def _stored(shape: tuple[int, ...], dtype: torch.dtype) -> torch.dtype:
 
 def _block(key: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> memoryview:
     assert tuple(tensor.shape) == shape, key
-    rounded = tensor.detach().cpu().to(_stored(shape, dtype)).contiguous()
+    tensor = tensor.detach().cpu()
+    rounded = tensor.to(_stored(shape, dtype)).contiguous()
     if (rounded.isinf() & ~tensor.isinf()).any():
         raise CheckpointError(f"{key} holds values beyond {dtype}'s range")
     return memoryview(rounded.reshape(-1).view(torch.uint8).numpy())
