@@ -21,7 +21,7 @@ class Caption:
 def caption(stage: Stage, rng: Random) -> Caption:
     """Names every thing; mentions each attribute kind by lot, for all things alike."""
     kinds = [rng.random() < MENTION for _ in range(3)]
-    things = [actor.placed for actor in stage.actors]
+    things = list(stage.scene.things)
     rng.shuffle(things)
     parts = [_phrase(placed, *kinds) for placed in things]
     words = frozenset(word for placed in things for word in _words(placed, *kinds))

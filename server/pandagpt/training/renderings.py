@@ -12,10 +12,10 @@ import numpy as np
 
 from pandagpt.media.audio import audio_array
 from pandagpt.media.depth import depth_array
+from pandagpt.media.imu import imu_array
 from pandagpt.media.thermal import thermal_array
 from pandagpt.training.world.depth import render_depth
 from pandagpt.training.world.image import render_image
-from pandagpt.training.world.motion import RATE_HZ as MOTION_RATE_HZ
 from pandagpt.training.world.motion import render_motion
 from pandagpt.training.world.sound import RATE_HZ, render_sound
 from pandagpt.training.world.stage import Stage, stage
@@ -25,6 +25,7 @@ from pandagpt.training.world.things import (
     POSITIONS,
     SIZES,
     THINGS,
+    Scene,
     random_pair,
     random_single,
 )
@@ -34,7 +35,6 @@ PICTURE_POOL = 4
 SOUND_POOL = 2
 # A recording of three clips' length: `media` cuts it into three that do not overlap.
 RECORDING_SECONDS = 6.0
-IMU_STEPS = 2000
 IMU_SECONDS = (3.0, 10.0)
 
 
@@ -80,7 +80,7 @@ class Pictures:
 
     @property
     def names(self) -> list[tuple[str, ...]]:
-        return [names_of(stage) for stage in self.stages]
+        return [stage.scene.names for stage in self.stages]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Recordings:
 def draw_pictures(count: int, pair_share: float, seed: int) -> Pictures:
     stages = draw_stages(count, pair_share, seed)
     pixels = np.stack([_pooled_picture(stage) for stage in stages])
-    return Pictures(stages, pixels, np.stack([word_target(stage) for stage in stages]))
+    return Pictures(stages, pixels, np.stack([word_target(stage.scene) for stage in stages]))
 
 
 def draw_stages(count: int, pair_share: float, seed: int) -> tuple[Stage, ...]:
@@ -130,23 +130,16 @@ def draw_motions(per_thing: int, seed: int) -> Recordings:
     """[N,6,2000]: recordings of 3 to 10 seconds, zeros after their end."""
     rng = np.random.default_rng(seed)
     names = [(thing,) for thing in THINGS for _ in range(per_thing)]
-    inputs = np.zeros((len(names), 6, IMU_STEPS), np.float32)
-    for row, (thing,) in zip(inputs, names, strict=True):
-        steps = round(rng.uniform(*IMU_SECONDS) * MOTION_RATE_HZ)
-        row[:, :steps] = render_motion(thing, steps / MOTION_RATE_HZ, rng)
-    return Recordings(inputs, names)
+    motions = (render_motion(thing, rng.uniform(*IMU_SECONDS), rng) for (thing,) in names)
+    return Recordings(np.stack([imu_array(motion.T) for motion in motions]), names)
 
 
-def word_target(stage: Stage) -> np.ndarray:
+def word_target(scene: Scene) -> np.ndarray:
     target = np.zeros(len(COLUMNS), np.float32)
-    for placed in (actor.placed for actor in stage.actors):
+    for placed in scene.things:
         linked = (f"{placed.colour} {placed.thing}", f"{placed.position} {placed.thing}")
         target[[COLUMNS[word] for word in (*placed.words, *linked)]] = 1
     return target
-
-
-def names_of(stage: Stage) -> tuple[str, ...]:
-    return tuple(actor.placed.thing for actor in stage.actors)
 
 
 def pool(array: np.ndarray, size: int) -> np.ndarray:
@@ -163,4 +156,4 @@ def _pooled_picture(stage: Stage) -> np.ndarray:
 
 def _camera(stages: Sequence[Stage], take: Callable[[Stage], np.ndarray]) -> Recordings:
     inputs = [pool(take(stage), PICTURE_POOL).astype(np.float32) for stage in stages]
-    return Recordings(np.stack(inputs), [names_of(stage) for stage in stages])
+    return Recordings(np.stack(inputs), [stage.scene.names for stage in stages])

@@ -55,6 +55,10 @@ class Stage:
     actors: tuple[Actor, ...]
     backdrop: int
 
+    @property
+    def scene(self) -> Scene:
+        return Scene(tuple(actor.placed for actor in self.actors))
+
     def moved(self, dx: float, dy: float, turn: float = 0.0) -> "Stage":
         return replace(self, actors=tuple(a.moved(dx, dy, turn) for a in self.actors))
 
