@@ -8,6 +8,8 @@ import av
 import numpy as np
 from PIL import Image
 
+DIGIT_STEP = 20
+
 
 def picture(array: np.ndarray, format: str = "PNG") -> bytes:
     file = BytesIO()
@@ -69,7 +71,7 @@ def film(
     codec: str = "libx264",
     size: tuple[int, int] = (64, 48),
 ) -> bytes:
-    """Frame i is grey, 2 i bright, so that a decoded frame tells which one it is."""
+    """Frame i shows its tens in the left half's brightness and its ones in the right half's."""
     file = BytesIO()
     with av.open(file, "w", format=format) as container:
         stream = container.add_stream(codec, rate=fps)
@@ -78,7 +80,9 @@ def film(
         stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
         stream.gop_size = 20
         for index in range(num_frames):
-            grey = np.full((size[1], size[0], 3), 2 * index, np.uint8)
+            grey = np.empty((size[1], size[0], 3), np.uint8)
+            grey[:, : size[0] // 2] = DIGIT_STEP * (index // 10)
+            grey[:, size[0] // 2 :] = DIGIT_STEP * (index % 10)
             frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
             container.mux(stream.encode(frame))

@@ -134,12 +134,12 @@ def _read_csv(data: bytes, limits: MediaLimits) -> tuple[np.ndarray, None]:
     except UnicodeDecodeError:
         raise InvalidMedia("The IMU's csv is not UTF-8 text.") from None
     lines = [line for line in text.splitlines() if line.strip()]
-    _check_num_rows(len(lines) - 1, limits)
     if not lines:
         raise InvalidMedia("The IMU's csv has no rows.")
     mark = max(",;\t", key=lines[0].count)
     header = [cell.strip().strip('"').lower() for cell in lines[0].split(mark)]
     has_header = any(not _is_numeric(cell) for cell in header)
+    _check_num_rows(len(lines) - has_header, limits)
     order = [header.index(name) for name in COLUMNS] if set(header) == set(COLUMNS) else None
     rows = [
         _csv_row(line.split(mark), number)

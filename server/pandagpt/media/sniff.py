@@ -62,6 +62,7 @@ _PREFIXES: tuple[tuple[bytes, Kind], ...] = (
     (b"%PDF", Kind("a PDF document", "other")),
     (b"PK\x03\x04", Kind("a ZIP archive", "other")),
     (b"\x1f\x8b", Kind("a gzip archive", "other")),
+    (b"\xff\xfe", Kind("UTF-16 text (send UTF-8)", "other")),
     (b"8BPS", Kind("a Photoshop picture, which is not read here", "other")),
     (b"ffconcat", Kind("a playlist", "other")),
     (b"#EXTM3U", Kind("a playlist", "other")),
@@ -102,7 +103,8 @@ def _sniff_stream(data: bytes) -> Kind | None:
         return None
     if data[1] & 0xF6 == 0xF0:
         return AAC
-    return MP3 if data[1] & 0xE0 == 0xE0 and data[1] & 0x06 else None
+    is_layer_2_or_3 = data[1] & 0x06 in (0x02, 0x04)
+    return MP3 if data[1] & 0xE0 == 0xE0 and is_layer_2_or_3 else None
 
 
 def _sniff_text(data: bytes) -> Kind:
