@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pandagpt.engine import sampler
 from pandagpt.engine.request import SamplingParams
 from pandagpt.engine.sampler import SamplerState, new_state, sample
 
@@ -190,3 +191,13 @@ def test_a_poisoned_row_is_not_sampled(poison: float) -> None:
         None,
         clean[2],
     ]
+
+
+def test_a_cut_beyond_the_sorted_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, uniforms = logits(6) / 3, [0.05, 0.3, 0.5, 0.7, 0.9, 0.99]
+    wishes = [params(top_p=p, top_k=k) for p in (0.3, 0.9, 0.999) for k in (0, 30)]
+    states = [state(one) for one in wishes]
+    monkeypatch.setattr(sampler, "_WINDOW", VOCAB)
+    whole = sample(rows, states, uniforms).token_ids
+    monkeypatch.setattr(sampler, "_WINDOW", 4)
+    assert sample(rows, states, uniforms).token_ids == whole

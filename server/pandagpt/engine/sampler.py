@@ -18,6 +18,8 @@ from pandagpt.engine.request import SamplingParams
 
 # Below this a temperature only divides by nearly nothing: greedy (vLLM's bound).
 _GREEDY_BELOW = 1e-5
+# How many of the likeliest tokens are sorted at first; nearly always the cut is among them.
+_WINDOW = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,18 +162,33 @@ def _draw(logits_GV: Tensor, params: list[SamplingParams], uniforms: list[float]
     scaled_GV = logits_GV / _column(logits_GV, [p.temperature for p in params])
     _cut_min_p(scaled_GV, [p.min_p for p in params])
     # Whether a row is sorted depends on the row alone, so its draw does too.
-    sorted_rows = [i for i, p in enumerate(params) if p.top_k > 0 or p.top_p < 1]
-    if not sorted_rows:
+    cut = [i for i, p in enumerate(params) if p.top_k > 0 or p.top_p < 1]
+    if not cut:
         return _invert(scaled_GV, uniforms)
     ids = [0] * len(params)
-    plain_rows = [i for i in range(len(params)) if i not in set(sorted_rows)]
-    if plain_rows:
-        plain = _invert(scaled_GV[plain_rows], [uniforms[i] for i in plain_rows])
-        ids = _scattered(ids, plain_rows, plain)
-    cut_GV, order_GV = _cut_tail(scaled_GV[sorted_rows], [params[i] for i in sorted_rows])
-    places = _invert(cut_GV, [uniforms[i] for i in sorted_rows])
-    tokens = order_GV.gather(1, _index(order_GV, places)[:, None])[:, 0].tolist()
-    return _scattered(ids, sorted_rows, tokens)
+    if whole := sorted(set(range(len(params))) - set(cut)):
+        drawn = _invert(scaled_GV[whole], [uniforms[i] for i in whole])
+        ids = _scattered(ids, whole, drawn)
+    drawn = _draw_cut(scaled_GV[cut], [params[i] for i in cut], [uniforms[i] for i in cut])
+    return _scattered(ids, cut, drawn)
+
+
+def _draw_cut(logits_GV: Tensor, params: list[SamplingParams], uniforms: list[float]) -> list[int]:
+    """With top-k and top-p. Sorting a vocabulary is dear, so at first only a window of it."""
+    ids = [0] * len(params)
+    rows = list(range(len(params)))
+    width = _WINDOW
+    while rows:
+        width = min(width, logits_GV.shape[-1])
+        window_GW, order_GW, is_enough = _cut_tail(
+            logits_GV[rows], [params[i] for i in rows], width
+        )
+        places = _invert(window_GW, [uniforms[i] for i in rows])
+        tokens = order_GW.gather(1, _index(order_GW, places)[:, None])[:, 0].tolist()
+        ids = _scattered(ids, rows, tokens)
+        rows = [row for row, enough in zip(rows, is_enough, strict=True) if not enough]
+        width *= 8
+    return ids
 
 
 def _scattered(ids: list[int], positions: list[int], values: list[int]) -> list[int]:
@@ -186,16 +203,31 @@ def _cut_min_p(logits_GV: Tensor, min_ps: list[float]) -> None:
         logits_GV.masked_fill_(logits_GV < floor, float("-inf"))
 
 
-def _cut_tail(logits_GV: Tensor, params: list[SamplingParams]) -> tuple[Tensor, Tensor]:
-    """Likeliest first: the `top_k` of them, then of these the fewest that reach `top_p`."""
-    sorted_GV, order_GV = logits_GV.sort(dim=-1, descending=True, stable=True)
+def _cut_tail(
+    logits_GV: Tensor, params: list[SamplingParams], width: int
+) -> tuple[Tensor, Tensor, list[bool]]:
+    """Likeliest first: the `top_k` of them, then of these the fewest that reach `top_p`.
+
+    Logits and ids of the `width` likeliest, and for each row whether the cut lies within them.
+    """
     vocab_size = logits_GV.shape[-1]
-    top_k = _column(logits_GV, [p.top_k or vocab_size for p in params])
-    sorted_GV[torch.arange(vocab_size, device=logits_GV.device) >= top_k] = float("-inf")
-    probs_GV = sorted_GV.softmax(dim=-1)
-    is_reached = probs_GV.cumsum(dim=-1) - probs_GV >= _column(logits_GV, [p.top_p for p in params])
+    window_GW, order_GW = logits_GV.topk(width, dim=-1)
+    top_k_G1 = _column(logits_GV, [min(p.top_k or vocab_size, vocab_size) for p in params])
+    top_p_G1 = _column(logits_GV, [p.top_p for p in params])
+    window_GW[torch.arange(width, device=logits_GV.device) >= top_k_G1] = float("-inf")
+    in_window_G1 = top_k_G1 <= width
+    total_G1 = torch.where(in_window_G1, _log_sum(window_GW), _log_sum(logits_GV))
+    probs_GW = (window_GW - total_G1).exp()
+    cumulative_GW = probs_GW.cumsum(dim=-1)
+    is_reached = cumulative_GW - probs_GW >= top_p_G1
     is_reached[:, 0] = False
-    return sorted_GV.masked_fill_(is_reached, float("-inf")), order_GV
+    reaches_G1 = (top_k_G1 == vocab_size) & (cumulative_GW[:, -1:] >= top_p_G1)
+    is_enough = (in_window_G1 | reaches_G1)[:, 0].tolist()
+    return window_GW.masked_fill_(is_reached, float("-inf")), order_GW, is_enough
+
+
+def _log_sum(logits_GV: Tensor) -> Tensor:
+    return logits_GV.logsumexp(dim=-1, keepdim=True)
 
 
 def _invert(logits_GV: Tensor, uniforms: list[float]) -> list[int]:
