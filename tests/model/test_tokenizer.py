@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandagpt.errors import CheckpointError, InvalidValue
@@ -33,6 +33,7 @@ def oracle(model: bytes) -> sentencepiece.SentencePieceProcessor:
     return sentencepiece.SentencePieceProcessor(model_proto=model)
 
 
+@settings(deadline=None)
 @given(ids=IDS)
 def test_decode_equals_sentencepiece(
     tokenizer: Tokenizer, oracle: sentencepiece.SentencePieceProcessor, ids: list[int]
@@ -43,11 +44,13 @@ def test_decode_equals_sentencepiece(
     assert tokenizer.decode(ids) == oracle.decode(ids)
 
 
+@settings(deadline=None)
 @given(text=st.text().filter(lambda text: "▁" not in text))
 def test_every_text_survives(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
+@settings(deadline=None)
 @given(ids=st.lists(st.integers(0, 2303) | BYTES))
 def test_streamed_equals_whole(tokenizer: Tokenizer, ids: list[int]) -> None:
     decoder = codecs.getincrementaldecoder("utf-8")(UTF8_ERRORS)
