@@ -4,6 +4,7 @@ A language model, cached media embeddings and conversations in; the adapter's te
 the published checkpoint's names. Serves the bundled model and any bundle alike; knows no media.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,10 @@ class SftModel(nn.Module):
         config = PeftLoraConfig(
             r=lora.r, lora_alpha=lora.alpha, target_modules=list(lora.targets), bias="none"
         )
-        self.llama_model = get_peft_model(llama, config)
+        with warnings.catch_warnings():
+            # peft asks transformers by a name that it has since changed.
+            warnings.simplefilter("ignore", FutureWarning)
+            self.llama_model = get_peft_model(llama, config)
         self.llama_proj = nn.Linear(embed_dim, llama.config.hidden_size)
 
     @property
