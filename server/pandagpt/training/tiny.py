@@ -24,7 +24,6 @@ from pandagpt.training.align import (
     new_encoders,
     train_encoders,
 )
-from pandagpt.training.card import MODEL_CARD
 from pandagpt.training.gallery import Gallery
 from pandagpt.training.gate import cosines, gate
 from pandagpt.training.instruct import SftPlan, instruct
@@ -38,6 +37,7 @@ SEED = 0
 GALLERY_SEED = 2
 GALLERY_SIZE = 12_000
 GALLERY_PAIR_SHARE = 0.25
+MODEL_CARD = Path(__file__).with_name("model_card.md")
 Log = Callable[[str], None]
 
 
@@ -127,7 +127,7 @@ def bundle_stage(stages: Path, out: Path) -> None:
         llm=load_file(stages / "llm.safetensors"),
         adapter=load_file(stages / "adapter.safetensors"),
         tokenizer=(stages / "tokenizer.model").read_bytes(),
-        model_card=MODEL_CARD,
+        model_card=MODEL_CARD.read_text(encoding="utf-8"),
         half=True,
         overwrite=True,
     )
