@@ -51,7 +51,7 @@ def test_what_was_not_measured_is_far(invalid: float) -> None:
     assert (array[100:] > 0.5).all()
 
 
-def test_near_is_bounded() -> None:
+def test_near_and_far_are_bounded() -> None:
     assert np.allclose(load(npy(flat(1e-6))), 1)
     assert np.allclose(load(npy(flat(1e6))), 0.075 * 518.858 / 50 / 75)
 
@@ -81,6 +81,8 @@ def test_a_single_channel_may_be_written_out(shape: tuple[int, ...]) -> None:
         (picture(flat(0, np.uint8)), {}, "no pixel"),
         (npy(flat(3.0)), {"kind": "disparity"}, "0..1"),
         (npy(flat(-np.inf)), {"kind": "disparity"}, "0..1"),
+        (npy(flat(70_000, np.int32)), {"kind": "disparity"}, "0..1"),
+        (npy(flat(-1e300, np.float64)), {}, "no pixel"),
         (npy(np.zeros((3, 30, 40), np.float32)), {}, "shape"),
         (npy(np.zeros((0, 40), np.float32)), {}, "0 pixels|has none"),
         (npy(np.asarray(1, np.float32)), {}, "shape"),

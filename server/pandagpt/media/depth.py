@@ -31,8 +31,9 @@ def load(data: bytes, options: MediaOptions, limits: MediaLimits) -> np.ndarray:
     if options.kind == "disparity":
         return disparity_array(_unit_disparity(map_HW))
     default_scale = DEFAULT_INTEGER_SCALE_M if map_HW.dtype.kind in "iu" else 1.0
-    depth_HW = map_HW.astype(np.float64) * (options.scale or default_scale)
-    if not (np.isfinite(depth_HW) & (depth_HW > 0)).any():
+    with np.errstate(over="ignore"):
+        depth_HW = map_HW.astype(np.float32) * np.float32(options.scale or default_scale)
+    if not _is_measured(depth_HW).any():
         raise InvalidMedia("The depth map has no pixel with a finite depth above 0.")
     return depth_array(
         depth_HW, options.focal_px or DEFAULT_FOCAL_PX, options.baseline_m or DEFAULT_BASELINE_M
@@ -44,13 +45,19 @@ def depth_array(
     focal_px: float = DEFAULT_FOCAL_PX,
     baseline_m: float = DEFAULT_BASELINE_M,
 ) -> np.ndarray:
-    """Metres -> [1, 224, 224]. Zero, negative and non-finite depths count as infinitely far."""
-    valid = np.isfinite(depth_HW) & (depth_HW > 0)
-    near, far = DEPTH_RANGE_M
-    metres_HW = np.clip(np.where(valid, depth_HW, far), near, far)
-    disparity_HW = np.where(valid, baseline_m * focal_px / metres_HW, 0.0)
+    """Metres -> [1, 224, 224]. Zero, negative and non-finite depths count as infinitely far.
+
+    disparity = baseline * focal / depth in pixels, clipped to 0.01..75, divided by 75.
+    """
+    metres_HW = np.clip(np.nan_to_num(depth_HW, posinf=0.0), *DEPTH_RANGE_M, dtype=np.float32)
+    disparity_HW = np.float32(baseline_m * focal_px) / metres_HW
+    disparity_HW[~_is_measured(depth_HW)] = 0
     low, high = DISPARITY_RANGE_PX
-    return disparity_array(np.clip(disparity_HW, low, high) / high)
+    return disparity_array(np.clip(disparity_HW, low, high, out=disparity_HW) / np.float32(high))
+
+
+def _is_measured(depth_HW: np.ndarray) -> np.ndarray:
+    return np.isfinite(depth_HW) & (depth_HW > 0)
 
 
 def disparity_array(disparity_HW: np.ndarray) -> np.ndarray:
@@ -62,7 +69,7 @@ def disparity_array(disparity_HW: np.ndarray) -> np.ndarray:
 def _unit_disparity(map_HW: np.ndarray) -> np.ndarray:
     """Integers over their full scale; floats must already be 0..1, and NaN is far."""
     if map_HW.dtype.kind in "iu":
-        return map_HW / (255 if map_HW.dtype.itemsize == 1 else 65535)
+        map_HW = map_HW / np.float32(255 if map_HW.dtype.itemsize == 1 else 65535)
     disparity_HW = np.nan_to_num(map_HW, nan=0.0)
     if disparity_HW.min() < 0 or disparity_HW.max() > 1:
         raise InvalidMedia(

@@ -150,9 +150,13 @@ def _read_csv(data: bytes, limits: MediaLimits) -> tuple[np.ndarray, None]:
 
 
 def _csv_row(cells: list[str], number: int) -> list[float]:
-    if len(cells) != len(COLUMNS) or not all(map(_is_numeric, cells)):
+    try:
+        row = [float(cell) for cell in cells]
+    except ValueError:
+        row = []
+    if len(row) != len(COLUMNS):
         raise InvalidMedia(_not_a_row(number))
-    return [float(cell) for cell in cells]
+    return row
 
 
 def _is_numeric(cell: str) -> bool:

@@ -25,7 +25,7 @@ class Kind:
     states_duration: bool = False
 
 
-WAV = Kind("a WAV sound", "sound", "wav")
+WAV = Kind("a WAV sound", "sound", "wav", states_duration=True)
 MP3 = Kind("an MP3 sound", "sound", "mp3")
 FLAC = Kind("a FLAC sound", "sound", "flac", states_duration=True)
 AAC = Kind("an AAC sound", "sound", "aac")

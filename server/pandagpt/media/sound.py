@@ -64,8 +64,10 @@ class _Track:
                 f"The sound has {self.num_channels} channels; 1 to "
                 f"{self._limits.max_audio_channels} are read. Mix it down."
             )
-        if self.stream.duration is not None and self.stream.time_base is not None:
-            self._check_seconds(float(self.stream.duration * self.stream.time_base))
+        # Of an MP3 the duration is a guess from its first frames: too wild to refuse by.
+        duration, unit = self.stream.duration, self.stream.time_base
+        if self._kind.states_duration and duration is not None and unit is not None:
+            self._check_seconds(float(duration * unit))
 
     def _check_seconds(self, seconds: float) -> None:
         if seconds > self._limits.max_audio_seconds:
