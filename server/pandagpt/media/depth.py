@@ -32,7 +32,9 @@ def load(data: bytes, options: MediaOptions, limits: MediaLimits) -> np.ndarray:
         return disparity_array(_unit_disparity(map_HW))
     default_scale = DEFAULT_INTEGER_SCALE_M if map_HW.dtype.kind in "iu" else 1.0
     with np.errstate(over="ignore"):
-        depth_HW = map_HW.astype(np.float32) * np.float32(options.scale or default_scale)
+        depth_HW = map_HW.astype(np.float32)
+        depth_HW *= np.float32(options.scale or default_scale)
+    del map_HW
     if not _is_measured(depth_HW).any():
         raise InvalidMedia("The depth map has no pixel with a finite depth above 0.")
     return depth_array(
@@ -49,11 +51,14 @@ def depth_array(
 
     disparity = baseline * focal / depth in pixels, clipped to 0.01..75, divided by 75.
     """
-    metres_HW = np.clip(np.nan_to_num(depth_HW, posinf=0.0), *DEPTH_RANGE_M, dtype=np.float32)
-    disparity_HW = np.float32(baseline_m * focal_px) / metres_HW
-    disparity_HW[~_is_measured(depth_HW)] = 0
     low, high = DISPARITY_RANGE_PX
-    return disparity_array(np.clip(disparity_HW, low, high, out=disparity_HW) / np.float32(high))
+    # One array throughout: a map of 50 Mpx is 200 MB.
+    array_HW = np.nan_to_num(depth_HW.astype(np.float32), copy=False, posinf=0.0)
+    np.clip(array_HW, *DEPTH_RANGE_M, out=array_HW)
+    np.divide(np.float32(baseline_m * focal_px), array_HW, out=array_HW)
+    array_HW[~_is_measured(depth_HW)] = 0
+    np.clip(array_HW, low, high, out=array_HW)
+    return disparity_array(np.divide(array_HW, np.float32(high), out=array_HW))
 
 
 def _is_measured(depth_HW: np.ndarray) -> np.ndarray:
@@ -62,7 +67,7 @@ def _is_measured(depth_HW: np.ndarray) -> np.ndarray:
 
 def disparity_array(disparity_HW: np.ndarray) -> np.ndarray:
     """Disparity in 0..1 -> float32 [1, 224, 224]: bicubic resize and centre crop alone."""
-    picture = Image.fromarray(disparity_HW.astype(np.float32))
+    picture = Image.fromarray(np.asarray(disparity_HW, dtype=np.float32))
     return np.asarray(fit(picture), dtype=np.float32)[None]
 
 
