@@ -92,15 +92,15 @@ def _nouns(rng: Random) -> tuple[str, ...]:
 def about_two(rng: Random, things: tuple[Seen, ...], bound: bool) -> Exchange:
     """`bound`: one can tell which look belongs to which thing (not so in one bag of words)."""
     draw = rng.random()
-    if draw < 0.22:
+    if draw < (0.15 if bound else 0.40):
         return questions.name_both(rng, things)
-    if draw < 0.36:
+    if draw < (0.23 if bound else 0.58):
         makers = (questions.see_and_hear, questions.hear_both, questions.count)
         return rng.choice(makers)(rng, things)
-    if draw < 0.42:
+    if draw < (0.28 if bound else 0.70):
         return questions.is_thing(rng, things)
-    known = ("sound", "made", "use", "heat", "home", "kind")
-    if not bound or draw < 0.52:
+    if not bound or draw < 0.34:
+        known = ("sound", "made", "use", "heat", "home", "kind")
         return questions.about_one_of(rng, things, known)
     if draw < 0.84:
         return questions.about_one_of(rng, things, ("colour", "size", "where"))
@@ -122,7 +122,7 @@ def one_thing(rng: Random, form: Form) -> Dialogue:
 
 def told_scene(rng: Random) -> Dialogue:
     """The scene is told in the question itself, with nothing attached."""
-    if rng.random() < 0.35:
+    if rng.random() < 0.25:
         things: tuple[Seen, ...] = (random_seen(rng),)
         exchanges = _turns(rng, lambda: about_one(rng, things[0]))
     else:
@@ -212,16 +212,16 @@ def styled(rng: Random, question: str) -> str:
 
 
 MIXTURE: tuple[tuple[Callable[[Random], Dialogue], float], ...] = (
-    (lambda rng: one_thing(rng, "bag"), 0.32),
-    (lambda rng: one_thing(rng, "phrase"), 0.06),
-    (told_scene, 0.14),
-    (two_in_phrase, 0.10),
-    (two_in_bag, 0.10),
-    (lambda rng: two_slots(rng, "bag"), 0.09),
+    (lambda rng: one_thing(rng, "bag"), 0.22),
+    (lambda rng: one_thing(rng, "phrase"), 0.04),
+    (told_scene, 0.16),
+    (two_in_phrase, 0.15),
+    (two_in_bag, 0.12),
+    (lambda rng: two_slots(rng, "bag"), 0.13),
     (lambda rng: two_slots(rng, "phrase"), 0.03),
     (lambda rng: one_after_another(rng, "bag"), 0.03),
     (lambda rng: after_talk(rng, "bag"), 0.02),
-    (lambda rng: Dialogue(tuple(chatter(rng))), 0.11),
+    (lambda rng: Dialogue(tuple(chatter(rng))), 0.10),
 )
 
 
