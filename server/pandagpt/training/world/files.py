@@ -24,6 +24,8 @@ SMOOTH = 3
 VIDEO_SECONDS = 2.5
 SOUND_SECONDS = 2.5
 MOTION_SECONDS = 6.0
+# One thread: with more, the bytes depend on the machine.
+H264_OPTIONS = {"crf": "26", "x264-params": "threads=1"}
 IMU_HEADER = "ax,ay,az,gx,gy,gz"
 
 
@@ -44,7 +46,7 @@ def video_file(stage: Stage, height: int = 240, seconds: float = VIDEO_SECONDS) 
     frames = render_video(stage, seconds, height, smooth=2)
     buffer = BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", Fraction(FRAMES_PER_SECOND), {"crf": "26"})
+        stream = container.add_stream("libx264", Fraction(FRAMES_PER_SECOND), H264_OPTIONS)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
