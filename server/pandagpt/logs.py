@@ -53,5 +53,6 @@ def _shared() -> list[Processor]:
 
 def _renderers(is_console: bool) -> list[Processor]:
     if is_console:
-        return [structlog.dev.ConsoleRenderer()]
+        # The richer traceback prints local variables: prompts, media and keys among them.
+        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]

@@ -64,8 +64,6 @@ HTTP_PROBLEMS: dict[int, Problem] = {
     415: Problem(415, INVALID_REQUEST, "unsupported_media_type"),
 }
 
-INTERNAL = PROBLEMS[EngineFailure]
-
 
 def problem_of(error: PandaError) -> Problem:
     return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)

@@ -15,7 +15,8 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pandagpt.api.errors import INTERNAL, error_content, http_response, internal_message
+from pandagpt.api.errors import http_response, response_of
+from pandagpt.errors import EngineFailure
 from pandagpt.logs import get_logger
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -60,7 +61,8 @@ class RequestContext:
             log.fields["error"] = "crash"
             get_logger().exception("request crashed", request_id=log.request_id)
             if not status:
-                await _crash_response(log.request_id)(scope, receive, send_with_id)
+                response = response_of(EngineFailure("crash"), log.request_id)
+                await response(scope, receive, send_with_id)
         finally:
             _write_log(scope, log, status, time.perf_counter() - started_at)
 
@@ -69,11 +71,6 @@ def _request_id(given: str | None) -> str:
     if given and REQUEST_ID.fullmatch(given):
         return given
     return f"req_{uuid.uuid4().hex}"
-
-
-def _crash_response(request_id: str) -> ASGIApp:
-    message = error_content(internal_message(request_id), INTERNAL)["error"]["message"]
-    return http_response(INTERNAL.status, message)
 
 
 def _write_log(scope: Scope, log: RequestLog, status: int, seconds: float) -> None:
@@ -104,8 +101,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self.max_body_bytes:
+        if self._is_too_large(Headers(scope=scope).get("content-length", "0")):
             await self._refusal()(scope, receive, send)
             return
         received, has_started = 0, False
@@ -128,6 +124,10 @@ class BodyLimit:
         except _BodyTooLarge:
             if not has_started:
                 await self._refusal()(scope, receive, send)
+
+    def _is_too_large(self, declared: str) -> bool:
+        # At most twelve digits: `int` itself refuses thousands of them.
+        return not re.fullmatch("[0-9]{1,12}", declared) or int(declared) > self.max_body_bytes
 
     def _refusal(self) -> ASGIApp:
         limit_mb = self.max_body_bytes // 2**20

@@ -1,6 +1,8 @@
 """`pandagpt serve`: opens the port at once, loads the model meanwhile, serves until a signal."""
 
+import signal
 import socket
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -78,6 +80,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = uvicorn.Server(config)
+    # Uvicorn repeats the signal it has obeyed; a server that was told to end has ended well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     server.run(sockets=[listener])
     if failures:
         raise failures[0]

@@ -7,7 +7,7 @@ model (token ids, context length) are checked in sampling.py.
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from pandagpt.api.schemas.parts import ContentPart
@@ -77,6 +77,12 @@ class StreamOptions(RequestModel):
     continuous_usage_stats: bool = False
 
 
+def _needs_stream(value: Any, info: ValidationInfo) -> Any:
+    if not info.data.get("stream", True):
+        raise PydanticCustomError("no_stream", "it needs 'stream' to be true")
+    return value
+
+
 def _text_only(value: Any) -> Any:
     if value != ["text"]:
         raise PydanticCustomError(UNSUPPORTED, "'modalities': this model answers in text only.")
@@ -119,7 +125,7 @@ class ChatRequest(RequestModel):
     fusion: Literal["sum", "interleave"] | None = None
 
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: Annotated[StreamOptions | None, AfterValidator(_needs_stream)] = None
 
     n: Annotated[int, Field(ge=1, le=128)] = 1
     max_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -1,0 +1,145 @@
+"""Apps over a scripted engine, and one live server over the golden model."""
+
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from pandagpt import logs
+from pandagpt.api.app import create_app
+from pandagpt.api.serving import ServedModel, Serving
+from pandagpt.cli.loading import load_serving
+from pandagpt.engine.request import Delta, GenerateRequest
+from pandagpt.engine.stream import DeltaStream
+from pandagpt.errors import PandaError
+from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.settings import Settings
+
+MODEL_ID = "scripted"
+MAX_MODEL_LEN = 100
+
+Script = list[Delta | PandaError]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    logs.configure("json")
+
+
+def unexpected(error: Exception) -> None:
+    raise error
+
+
+@dataclass
+class ScriptedEngine:
+    """Answers every request with `script`; `refusal` is raised at once instead."""
+
+    script: Script = field(default_factory=lambda: [Delta(0, "Hi.", (1, 2), (), "stop")])
+    refusal: PandaError | None = None
+    requests: list[GenerateRequest] = field(default_factory=list)
+    num_aborted: int = 0
+    is_closed: bool = False
+
+    def generate(self, request: GenerateRequest) -> DeltaStream:
+        if self.refusal:
+            raise self.refusal
+        self.requests.append(request)
+        stream = DeltaStream(request.n, self._abort)
+        for event in self.script:
+            stream.put(event)
+        return stream
+
+    def _abort(self) -> None:
+        self.num_aborted += 1
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture(scope="session")
+def tokenizer(golden: Path) -> Tokenizer:
+    return Tokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
+
+
+@pytest.fixture(scope="session")
+def served_model(tokenizer: Tokenizer) -> ServedModel:
+    return ServedModel(MODEL_ID, tokenizer, MAX_MODEL_LEN, tokenizer.vocab_size)
+
+
+@pytest.fixture
+def engine() -> ScriptedEngine:
+    return ScriptedEngine()
+
+
+Connect = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def connect(engine: ScriptedEngine, served_model: ServedModel) -> Connect:
+    """`async with connect(settings) as client`: an app in this process, ready to serve."""
+
+    @asynccontextmanager
+    async def open_client(settings: Settings | None = None) -> AsyncIterator[httpx.AsyncClient]:
+        app = create_app(settings or Settings(), lambda: Serving(engine, served_model), unexpected)
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
+            while (await client.get("/ready")).status_code != 200:
+                pass
+            yield client
+
+    return open_client
+
+
+@pytest.fixture
+async def client(connect: Connect) -> AsyncIterator[httpx.AsyncClient]:
+    async with connect() as client:
+        yield client
+
+
+@contextmanager
+def serving(settings: Settings, load: Callable[[], Serving]) -> Iterator[str]:
+    """A real server on a real port, in a thread of this process; yields its URL when ready."""
+    app = create_app(settings, load, unexpected)
+    config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        while httpx.get(f"{url}/ready").status_code != 200:
+            time.sleep(0.05)
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def live_url(golden_bundle: Path) -> Iterator[str]:
+    """The golden model behind a real engine."""
+    settings = Settings(model=str(golden_bundle), threads=1, max_queue=64)
+    with serving(settings, lambda: load_serving(settings)[0]) as url:
+        yield url
+
+
+@pytest.fixture
+def live(live_url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=live_url, timeout=60) as client:
+        yield client

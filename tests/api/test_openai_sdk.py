@@ -1,0 +1,83 @@
+"""OpenAI's own client, unmodified: only its base URL is ours."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+MESSAGES: Any = [{"role": "user", "content": "What is it?"}]
+
+
+@pytest.fixture
+def sdk(live_url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{live_url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_chat(sdk: openai.OpenAI) -> None:
+    answer = sdk.chat.completions.create(
+        model="golden", messages=MESSAGES, max_tokens=8, temperature=0, logprobs=True
+    )
+    assert answer.choices[0].message.content
+    assert answer.choices[0].logprobs is not None
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 8
+    assert answer._request_id
+
+
+def test_stream(sdk: openai.OpenAI) -> None:
+    options: dict[str, Any] = {"model": "golden", "max_tokens": 8, "temperature": 0}
+    whole = sdk.chat.completions.create(messages=MESSAGES, **options)
+    stream = sdk.chat.completions.create(messages=MESSAGES, stream=True, **options)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert text == whole.choices[0].message.content
+
+
+def test_stream_helper(sdk: openai.OpenAI) -> None:
+    """It asks that an answer ends by itself, so a stop string is made from the answer."""
+    options: dict[str, Any] = {"model": "golden", "max_tokens": 8, "temperature": 0}
+    whole = sdk.chat.completions.create(messages=MESSAGES, **options)
+    text = whole.choices[0].message.content or ""
+    with sdk.chat.completions.stream(messages=MESSAGES, stop=text[4:7], **options) as stream:
+        kinds = {event.type for event in stream}
+        final = stream.get_final_completion()
+    assert {"chunk", "content.delta", "content.done"} <= kinds
+    assert final.choices[0].message.content == text[:4]
+
+
+async def test_async(live_url: str) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{live_url}/v1", api_key="none") as client:
+        stream = await client.chat.completions.create(
+            model="golden",
+            messages=MESSAGES,
+            max_tokens=8,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+        chunks = [chunk async for chunk in stream]
+    assert chunks[-1].usage is not None
+
+
+def test_extras(sdk: openai.OpenAI) -> None:
+    sdk.chat.completions.create(
+        model="golden",
+        messages=MESSAGES,
+        max_tokens=2,
+        extra_body={"fusion": "interleave", "top_k": 5},
+        extra_headers={"x-request-id": "mine"},
+    )
+
+
+def test_models(sdk: openai.OpenAI) -> None:
+    assert [model.id for model in sdk.models.list()] == ["golden"]
+    assert sdk.models.retrieve("golden").owned_by == "pandagpt"
+
+
+def test_errors(sdk: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as bad:
+        sdk.chat.completions.create(model="golden", messages=MESSAGES, temperature=3)
+    assert (bad.value.code, bad.value.param) == ("invalid_value", "temperature")
+    with pytest.raises(openai.NotFoundError) as missing:
+        sdk.chat.completions.create(model="other", messages=MESSAGES)
+    assert missing.value.code == "model_not_found"

@@ -1,0 +1,164 @@
+"""The command as an operator meets it: a process, its output and its exit code."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pandagpt.cli import serve as serve_command
+from pandagpt.cli.exit import OperatorError
+from pandagpt.cli.loading import load_serving
+from pandagpt.errors import CheckpointError
+from pandagpt.settings import Settings
+
+START_SECONDS = 60
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pandagpt", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+    )
+
+
+@contextmanager
+def serving(bundle: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pandagpt", "serve"),
+            *("--model", str(bundle), "--port", str(port), "--threads", "1"),
+            *flags,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            pytest.fail(f"the server ended: {process.communicate()}")
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    pytest.fail(f"{url} never answered")
+
+
+@pytest.mark.parametrize("command", [(), ("serve",), ("convert",)])
+def test_help_comes_without_torch(command: tuple[str, ...]) -> None:
+    code = (
+        "import sys\nfrom pandagpt.cli import app\n"
+        f"try: app([*{command!r}, '--help'])\nexcept SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules or 'fastapi' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout
+
+
+def test_serve(golden_bundle: Path) -> None:
+    with serving(golden_bundle) as (process, url):
+        wait_for(process, f"{url}/health")
+        wait_for(process, f"{url}/ready")
+        body = {"messages": [{"role": "user", "content": "SECRET"}], "max_tokens": 3}
+        assert httpx.post(f"{url}/v1/chat/completions", json=body).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert f"{url}/v1" in out
+        assert "curl" in out
+        assert "SECRET" not in err
+        (request,) = [line for line in map(json.loads, err.splitlines()) if "path" in line]
+        assert request["status"] == 200
+        assert request["completion_tokens"] == 3
+        assert request["media"] == []
+
+
+def test_a_port_that_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "cannot listen" in line
+    assert "--port" in line
+
+
+def test_a_missing_model(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=str(tmp_path)):
+        load_serving(Settings(model=str(tmp_path)))
+
+
+def test_a_context_longer_than_the_model_s(golden_bundle: Path) -> None:
+    with pytest.raises(OperatorError, match="--max-model-len 99999"):
+        load_serving(Settings(model=str(golden_bundle), max_model_len=99999))
+
+
+def test_a_damaged_model(golden_bundle: Path, tmp_path: Path) -> None:
+    for path in golden_bundle.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    weights = tmp_path / "llm.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    done = run("serve", "--port", "0", "--model", str(tmp_path))
+    assert done.returncode == 1
+    assert weights.name in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_warned"),
+    [({"host": "0.0.0.0"}, True), ({"host": "0.0.0.0", "api_key": "k"}, False), ({}, False)],
+)
+def test_open_to_the_network_without_a_key(
+    fields: dict[str, str],
+    is_warned: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serve_command, "_run", lambda settings, listener: listener.close())
+    serve_command.serve(settings=Settings.model_validate({"port": 0, **fields}))
+    assert ("PANDAGPT_API_KEY" in capsys.readouterr().err) is is_warned
+
+
+def test_convert_says_what_is_wrong(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.pth")
+    done = run(
+        *("convert", "--imagebind", missing, "--vicuna", str(tmp_path)),
+        *("--pandagpt", missing, "--out", str(tmp_path / "out")),
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_while_loading(golden_bundle: Path) -> None:
+    with serving(golden_bundle) as (process, url):
+        wait_for(process, f"{url}/health")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err

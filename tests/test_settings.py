@@ -1,0 +1,58 @@
+"""Settings: flag before environment before default, and nothing else by accident."""
+
+import pytest
+from cyclopts import App
+from pydantic import SecretStr, ValidationError
+
+from pandagpt.cli import app
+from pandagpt.settings import Settings
+
+
+def parsed(*flags: str) -> Settings:
+    _, bound, _ = app.parse_args(["serve", *flags], exit_on_error=False, print_error=False)
+    return bound.arguments.get("settings", Settings())
+
+
+def test_defaults() -> None:
+    assert parsed() == Settings()
+    assert Settings().is_loopback
+
+
+def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDAGPT_PORT", "9000")
+    monkeypatch.setenv("PANDAGPT_MAX_BODY_MB", "7")
+    monkeypatch.setenv("PANDAGPT_UNHEARD_OF", "7")
+    assert parsed() == Settings(port=9000, max_body_mb=7)
+    assert parsed("--port", "9001") == Settings(port=9001, max_body_mb=7)
+
+
+def test_every_field_has_a_flag() -> None:
+    choices = {"device": "cpu", "dtype": "float16", "log_format": "json"}
+    for name in Settings.model_fields:
+        value = choices.get(name, "17")
+        given = parsed(f"--{name.replace('_', '-')}", value)
+        assert given.model_fields_set == {name}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"port": 65536}, {"threads": 0}, {"device": "tpu"}, {"max_queue": -1}, {"prot": 1}],
+)
+def test_wrong_values_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings.model_validate(fields)
+
+
+def test_keys_never_show() -> None:
+    settings = Settings(api_key=SecretStr("key-1, key-2,,"))
+    assert settings.api_keys == ("key-1", "key-2")
+    assert "key-1" not in repr(settings)
+
+
+def test_typos_get_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert isinstance(app, App)
+    with pytest.raises(SystemExit) as caught:
+        app(["serve", "--prot", "1"])
+    assert caught.value.code == 2
+    shown = capsys.readouterr()
+    assert "--port" in shown.out + shown.err
