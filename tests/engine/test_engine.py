@@ -40,7 +40,7 @@ class Bench:
     """An engine and an encoder without threads, stepped by hand."""
 
     def __init__(self, model: PandaGPT, config: EngineConfig = SMALL) -> None:
-        self.engine = Engine(model, config)
+        self.engine = Engine(Runner(model, config), config)
         self.encoder = Encoder(model, config.max_encoder_batch)
         self.results: dict[tuple[str, int], Result] = defaultdict(Result)
         self.jobs: list[EncodeJob] = []

@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.engine import Engine
 from pandagpt.engine.request import Delta, GenerateRequest, MediaInput, SamplingParams
+from pandagpt.engine.runner import Runner
+from pandagpt.engine.scheduler import Plan
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import ContextLengthExceeded, EngineFailure, Overloaded
 from pandagpt.media.modality import Modality
@@ -205,3 +208,44 @@ async def test_not_ready_before_the_start(model: PandaGPT) -> None:
     assert not worker.is_ready
     with pytest.raises(Overloaded, match="still loading"):
         worker.generate(request("early"))
+
+
+async def test_a_request_that_makes_no_sense_fails_alone(worker: Worker) -> None:
+    """The edge refuses an empty stop string; if it did not, nobody else would notice."""
+    good = worker.generate(request("good"))
+    bad = worker.generate(request("bad", replace(GREEDY, stop=("",))))
+    with pytest.raises(EngineFailure):
+        await tokens(bad)
+    assert len(await tokens(good)) == 10
+
+
+async def test_a_shorter_context_by_config(model: PandaGPT) -> None:
+    worker = Worker(model, replace(CONFIG, max_model_len=20))
+    worker.start()
+    assert worker.wait_until_ready(timeout_seconds=30)
+    ids = await tokens(worker.generate(request("hello", ENDLESS)))
+    assert len(ids) == 20 - len(request("hello").prompt)
+    with pytest.raises(ContextLengthExceeded):
+        worker.generate(request("x" * 30))
+    worker.close()
+
+
+async def test_a_model_that_cannot_run_is_never_ready(
+    model: PandaGPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(runner: Runner, plan: Plan) -> Tensor:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(Runner, "forward", broken)
+    worker = Worker(model, CONFIG)
+    worker.start()
+    assert not worker.wait_until_ready(timeout_seconds=30)
+    assert not worker.is_ready
+    worker.close()
+
+
+async def test_closing_fails_what_the_engine_has_not_yet_seen(worker: Worker) -> None:
+    stream = worker.generate(request("a", ENDLESS))
+    worker.close()
+    with pytest.raises(Overloaded, match="shutting down"):
+        await tokens(stream)

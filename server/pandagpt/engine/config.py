@@ -10,11 +10,13 @@ class EngineConfig:
 
     `max_step_tokens` bounds one forward pass, so that a long prompt is read in chunks and
     never delays the answers that are being streamed by more than one such pass.
+    `max_model_len` tokens are a prompt and its answer; None: as many as the model knows.
     """
 
     max_rows: int = 32
     max_queue: int = 256
     max_step_tokens: int = 256
+    max_model_len: int | None = None
     max_encoder_batch: int = 8
     media_cache_bytes: int = 64 << 20
     num_threads: int = max(1, (os.cpu_count() or 1) - 1)

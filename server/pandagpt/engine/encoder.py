@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import structlog
 import torch
 from torch import Tensor
 
 from pandagpt.engine.request import MediaInput
 from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.logs import get_logger
 from pandagpt.model.pandagpt import PandaGPT
 
-log = structlog.get_logger(__name__)
+log = get_logger()
 
 # Whose cache, and which bytes: callers with different salts never share an entry.
 MediaKey = tuple[str, str]
@@ -52,10 +52,10 @@ class MediaCache:
         return row
 
     def put(self, key: MediaKey, row: Tensor) -> None:
-        self.num_bytes += row.nbytes - (
-            old.nbytes if (old := self._rows.pop(key, None)) is not None else 0
-        )
+        if (old := self._rows.pop(key, None)) is not None:
+            self.num_bytes -= old.nbytes
         self._rows[key] = row
+        self.num_bytes += row.nbytes
         while self.num_bytes > self.max_bytes:
             _, oldest = self._rows.popitem(last=False)
             self.num_bytes -= oldest.nbytes
@@ -97,5 +97,5 @@ class Encoder:
 
 
 def _failure(media: MediaInput, error: Exception) -> EngineFailure:
-    log.error("media_encoding_failed", modality=media.modality.value, error=type(error).__name__)
+    log.error("media_encoding_failed", modality=media.modality.value, exc_info=error)
     return EngineFailure(f"The {media.modality.value} could not be encoded. Try again.")

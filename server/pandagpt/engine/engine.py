@@ -8,7 +8,6 @@ import random
 import secrets
 from dataclasses import dataclass, field, replace
 
-import structlog
 from torch import Tensor
 
 from pandagpt.engine.answer import Answer
@@ -20,9 +19,9 @@ from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
 from pandagpt.engine.sequence import Sequence
 from pandagpt.errors import ContextLengthExceeded, EngineFailure, PandaError
-from pandagpt.model.pandagpt import PandaGPT
+from pandagpt.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger()
 
 Event = tuple[str, Delta | PandaError]
 """Of which request, and what: an error is its last event."""
@@ -68,11 +67,16 @@ def check_length(request: GenerateRequest, max_model_len: int) -> None:
         )
 
 
+def engine_failure() -> EngineFailure:
+    return EngineFailure("The engine failed while it served this request. Try again.")
+
+
 class Engine:
-    def __init__(self, model: PandaGPT, config: EngineConfig) -> None:
-        self._tokenizer = model.tokenizer
-        self._max_model_len = model.max_model_len
-        self._runner = Runner(model, config.max_rows)
+    """The runner is lent to it: an engine that is given up leaves it to the next one, reset."""
+
+    def __init__(self, runner: Runner, config: EngineConfig) -> None:
+        self._runner = runner
+        self._tokenizer = runner.tokenizer
         self._scheduler = Scheduler(config.max_rows, config.max_step_tokens)
         self._media = MediaCache(config.media_cache_bytes)
         self._encoding: dict[MediaKey, tuple[EncodeJob, list[_Job]]] = {}
@@ -93,7 +97,7 @@ class Engine:
     def add(self, request: GenerateRequest) -> list[EncodeJob]:
         """The media that must be encoded before the request can run; none: it runs."""
         assert request.request_id not in self._jobs, "request ids are unique"
-        check_length(request, self._max_model_len)
+        check_length(request, self._runner.max_model_len)
         job = _Job(
             request,
             [(request.cache_salt, medium.digest) for medium in request.media],
@@ -101,13 +105,17 @@ class Engine:
         )
         self._jobs[request.request_id] = job
         needed = self._find_media(job)
+        # From here on only the encoder holds the pixels and samples, and only until it is done.
+        job.request = replace(request, media=())
         self._start_if_ready(job)
         return needed
 
     def add_media(self, encoded: EncodedMedia) -> list[Event]:
         _, jobs = self._encoding.pop(encoded.key, (None, []))
         if isinstance(encoded.row, PandaError):
-            return [event for job in jobs for event in self.fail(job.request, encoded.row)]
+            return [
+                event for job in jobs for event in self.fail(job.request.request_id, encoded.row)
+            ]
         self._media.put(encoded.key, encoded.row)
         for job in jobs:
             job.rows[encoded.key] = encoded.row
@@ -128,9 +136,9 @@ class Engine:
         for choice in job.choices:
             self._release(choice)
 
-    def fail(self, request: GenerateRequest, error: PandaError) -> list[Event]:
-        self.abort(request.request_id)
-        return [(request.request_id, error)]
+    def fail(self, request_id: str, error: PandaError) -> list[Event]:
+        self.abort(request_id)
+        return [(request_id, error)]
 
     def all_failed(self, error: PandaError) -> list[Event]:
         """What to tell everybody when this engine is given up."""
@@ -158,7 +166,7 @@ class Engine:
 
     def _new_choice(self, request: GenerateRequest, index: int) -> _Choice:
         params, length = request.params, len(request.prompt)
-        max_tokens = min(params.max_tokens, self._max_model_len - length)
+        max_tokens = min(params.max_tokens, self._runner.max_model_len - length)
         seed = secrets.randbits(63) if params.seed is None else params.seed
         return _Choice(
             Sequence(request.request_id, index, length),
@@ -271,12 +279,11 @@ class Engine:
     # -- leaving
 
     def _fail_running(self, job: _Job, error: Exception) -> list[Event]:
-        log.error("request_failed", request_id=job.request.request_id, error=repr(error))
+        log.error("request_failed", request_id=job.request.request_id, exc_info=error)
         for choice in job.choices:
             if choice.sequence.has_row:
                 self._runner.clear(choice.sequence.row)
-        message = "The engine failed while it served this request. Try again."
-        return self.fail(job.request, EngineFailure(message))
+        return self.fail(job.request.request_id, engine_failure())
 
     def _retire(self, request_id: str, index: int) -> None:
         """A finished choice; its request may have failed in the same step by another."""

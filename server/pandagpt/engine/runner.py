@@ -8,6 +8,7 @@ from collections.abc import Sequence as Sequences
 import torch
 from torch import Tensor
 
+from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.request import SamplingParams
 from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
 from pandagpt.engine.scheduler import Chunk, Move, Plan
@@ -18,14 +19,21 @@ from pandagpt.model.prompt import Prompt
 
 
 class Runner:
-    def __init__(self, model: PandaGPT, max_rows: int) -> None:
+    def __init__(self, model: PandaGPT, config: EngineConfig) -> None:
         self._model = model
         self._llama = model.llama
+        self.tokenizer = model.tokenizer
+        self.max_model_len = config.max_model_len or model.max_model_len
         self._cache = KVCache(
-            model.llama.config, max_rows, model.max_model_len, model.device, model.dtype
+            model.llama.config, config.max_rows, self.max_model_len, model.device, model.dtype
         )
         self._prompts: dict[Sequence, Tensor] = {}
         self._states: dict[Sequence, SamplerState] = {}
+
+    def reset(self) -> None:
+        self._prompts.clear()
+        self._states.clear()
+        self._cache.slab.zero_()
 
     def begin(
         self, sequence: Sequence, prompt: Prompt, rows: Sequences[Tensor], params: SamplingParams
@@ -53,8 +61,7 @@ class Runner:
 
     def clear(self, row: int) -> None:
         """Masked positions are multiplied by zero, which NaN would survive."""
-        self._cache.k[:, row].zero_()
-        self._cache.v[:, row].zero_()
+        self._cache.slab[:, :, row].zero_()
 
     @torch.inference_mode()
     def forward(self, plan: Plan) -> Tensor:

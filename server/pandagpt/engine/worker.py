@@ -8,22 +8,24 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from weakref import WeakValueDictionary
 
-import structlog
 import torch
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, Encoder
-from pandagpt.engine.engine import Engine, Event, check_length
+from pandagpt.engine.engine import Engine, Event, check_length, engine_failure
 from pandagpt.engine.request import GenerateRequest, SamplingParams
+from pandagpt.engine.runner import Runner
 from pandagpt.engine.stream import DeltaStream
-from pandagpt.errors import EngineFailure, Overloaded, PandaError
+from pandagpt.errors import Overloaded, PandaError
+from pandagpt.logs import get_logger
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import Prompt
 
-log = structlog.get_logger(__name__)
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +60,13 @@ class Worker:
             _thread(self._run_engine, "engine"),
             _thread(self._run_encoder, "encoder"),
         ]
-        self._is_warm = threading.Event()
+        self._has_started = threading.Event()
+        self._is_warm = False
         self._is_draining = False
 
     @property
     def is_ready(self) -> bool:
-        return self._is_warm.is_set() and not self._is_draining
+        return self._is_warm and not self._is_draining
 
     @property
     def num_requests(self) -> int:
@@ -74,14 +77,15 @@ class Worker:
             thread.start()
 
     def wait_until_ready(self, timeout_seconds: float) -> bool:
-        return self._is_warm.wait(timeout_seconds)
+        """False if it takes longer, or if the first pass has failed (which is logged)."""
+        return self._has_started.wait(timeout_seconds) and self._is_warm
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Refuses at once, here and not at the first delta: `Overloaded`, or a prompt too long."""
         self._refuse_if_full()
-        check_length(request, self._model.max_model_len)
+        check_length(request, self._config.max_model_len or self._model.max_model_len)
         self._enter_loop()
-        stream = DeltaStream(request.n, lambda: self._abort(request.request_id))
+        stream = DeltaStream(request.n, partial(self._abort, request.request_id))
         assert request.request_id not in self._streams, "request ids are unique"
         self._streams[request.request_id] = stream
         self._inbox.put(Add(request))
@@ -133,13 +137,19 @@ class Worker:
             if stream.is_over:
                 del self._streams[request_id]
 
+    def _fail_open(self) -> None:
+        """Also those that the engine has not seen yet."""
+        for stream in list(self._streams.values()):
+            stream.put(Overloaded("The server is shutting down. Try again later."))
+        self._streams.clear()
+
     # -- on the engine's thread
 
     def _run_engine(self) -> None:
         torch.set_num_threads(self._config.num_threads)
-        engine = Engine(self._model, self._config)
-        _warm_up(engine)
-        self._is_warm.set()
+        runner = Runner(self._model, self._config)
+        engine = Engine(runner, self._config)
+        self._warm_up(engine)
         while True:
             messages = self._receive(wait=not engine.has_work)
             if any(isinstance(message, Shutdown) for message in messages):
@@ -148,12 +158,23 @@ class Worker:
                 events = self._handle(engine, messages)
                 events += engine.step()
             except Exception:
-                # Never expected, so the state is not to be trusted: begin anew without it.
+                # Never expected, so its state is not to be trusted: a new engine takes over.
                 log.exception("engine_step_failed", num_requests=engine.num_requests)
-                events = engine.all_failed(_failure())
-                engine = Engine(self._model, self._config)
+                events = engine.all_failed(engine_failure())
+                runner.reset()
+                engine = Engine(runner, self._config)
             self._post(events)
-        self._post(engine.all_failed(Overloaded("The server is shutting down. Try again later.")))
+        self._call_loop(self._fail_open)
+
+    def _warm_up(self, engine: Engine) -> None:
+        """The first pass of a process is slow (allocation, kernels): no request pays for it."""
+        params = SamplingParams(max_tokens=2, ignore_eos=True)
+        engine.add(GenerateRequest("warm-up", Prompt((1, 1)), (), params, n=2))
+        try:
+            while engine.has_work:
+                self._is_warm = not any(isinstance(e, PandaError) for _, e in engine.step())
+        finally:
+            self._has_started.set()
 
     def _receive(self, wait: bool) -> list[Message]:
         messages = [self._inbox.get()] if wait else []
@@ -165,49 +186,55 @@ class Worker:
         events: list[Event] = []
         for message in messages:
             if isinstance(message, Add):
-                for job in engine.add(message.request):
-                    self._encoder_inbox.put(job)
+                events += self._add(engine, message.request)
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)
             elif isinstance(message, EncodedMedia):
                 events += engine.add_media(message)
         return events
 
-    def _post(self, events: list[Event]) -> None:
-        if not events or self._loop is None:
-            return
+    def _add(self, engine: Engine, request: GenerateRequest) -> list[Event]:
         try:
-            self._loop.call_soon_threadsafe(self._deliver, events)
-        except RuntimeError:  # the event loop is closed: nobody is left to listen
+            jobs = engine.add(request)
+        except Exception:
+            log.exception("request_refused_by_engine", request_id=request.request_id)
+            return engine.fail(request.request_id, engine_failure())
+        for job in jobs:
+            self._encoder_inbox.put(job)
+        return []
+
+    def _post(self, events: list[Event]) -> None:
+        if events and not self._call_loop(partial(self._deliver, events)):
             for request_id in {request_id for request_id, _ in events}:
                 self._inbox.put(Abort(request_id))
+
+    def _call_loop(self, callback: Callable[[], None]) -> bool:
+        """False if nobody is there to listen any more."""
+        if self._loop is None:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(callback)
+        except RuntimeError:  # the event loop is closed
+            return False
+        return True
 
     # -- on the encoder's thread
 
     def _run_encoder(self) -> None:
         torch.set_num_threads(self._config.num_threads)
         encoder = Encoder(self._model, self._config.max_encoder_batch)
-        while True:
-            jobs = [self._encoder_inbox.get()]
-            while not self._encoder_inbox.empty():
-                jobs.append(self._encoder_inbox.get())
-            if any(isinstance(job, Shutdown) for job in jobs):
-                return
-            for encoded in encoder.encode([job for job in jobs if isinstance(job, EncodeJob)]):
-                self._inbox.put(encoded)
+        while self._encode_pending(encoder):
+            pass
+
+    def _encode_pending(self, encoder: Encoder) -> bool:
+        """Everything that waits; false at the shutdown."""
+        jobs = [self._encoder_inbox.get()]
+        while not self._encoder_inbox.empty():
+            jobs.append(self._encoder_inbox.get())
+        for encoded in encoder.encode([job for job in jobs if isinstance(job, EncodeJob)]):
+            self._inbox.put(encoded)
+        return not any(isinstance(job, Shutdown) for job in jobs)
 
 
 def _thread(target: Callable[[], None], name: str) -> threading.Thread:
     return threading.Thread(target=target, name=name, daemon=True)
-
-
-def _failure() -> PandaError:
-    return EngineFailure("The engine failed while it served this request. Try again.")
-
-
-def _warm_up(engine: Engine) -> None:
-    """The first pass of a process is slow (allocation, kernels); no request should pay for it."""
-    params = SamplingParams(max_tokens=2, ignore_eos=True)
-    engine.add(GenerateRequest("warm-up", Prompt((1, 1)), (), params, n=2))
-    while engine.has_work:
-        engine.step()
