@@ -70,7 +70,7 @@ def test_a_named_thing_gets_its_own_looks() -> None:
     rng = Random(2)
     for _ in range(60):
         question, answer = questions.about_one_of(rng, (CAR, DOG), ("colour",))
-        assert answer == ("It is red." if "car" in question else "It is blue.")
+        assert answer == ("The car is red." if "car" in question else "The dog is blue.")
 
 
 def test_pairs_are_named_in_order_and_twins_once() -> None:

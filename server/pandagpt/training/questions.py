@@ -93,14 +93,17 @@ def see_and_hear(rng: Random, things: tuple[Seen, ...]) -> Exchange:
 
 
 def about_one_of(rng: Random, things: tuple[Seen, ...], kinds: tuple[str, ...]) -> Exchange:
-    """A question that names one of the things: the answer must be about that one."""
+    """A question that names one of the things: the answer names it again, then tells of it.
+
+    Saying the name first makes finding it among two things one step of attention, not two.
+    """
     seen = rng.choice(things)
     kind = BY_NAME[rng.choice(kinds)]
     naming = [text for text in kind.asks if "{thing}" in text]
     template = rng.choice(naming) if naming else f"{kind.asks[0][:-1]}, the {{thing}}?"
     template = template.replace(" a {thing}", " the {thing}")
     question = template.format(thing=seen.thing, medium=rng.choice(MEDIA_NOUNS))
-    return question, kind.answer(seen)
+    return question, kind.answer(seen).replace("It is", f"The {seen.thing} is", 1)
 
 
 def what_at(rng: Random, things: tuple[Seen, ...]) -> Exchange | None:
