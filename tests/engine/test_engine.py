@@ -1,12 +1,12 @@
 """The engine's promises: a request's text depends on that request alone, whoever runs beside it."""
 
+import random
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
@@ -158,6 +158,40 @@ def test_it_does_not_matter_who_joins_and_leaves_when(model: PandaGPT, every: in
     results = bench.run()
     for one in requests[1:]:
         assert results[one.request_id, 0].token_ids == alone(model, one)[0].token_ids
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_busy_hour(model: PandaGPT, seed: int) -> None:
+    """Everything at once, by lot: joins, aborts, choices, media, long and short prompts."""
+    lot = random.Random(seed)
+    requests = [by_lot(model, f"r{i}", lot) for i in range(12)]
+    bench = Bench(model)
+    aborted = set()
+    for one in requests:
+        bench.add(one)
+        for _ in range(lot.randrange(4)):
+            bench.encode()
+            bench.step()
+        if lot.random() < 0.25:
+            aborted.add(gone := lot.choice(requests).request_id)
+            bench.engine.abort(gone)
+    results = bench.run()
+    for one in requests:
+        if one.request_id not in aborted:
+            got = [results[one.request_id, index].token_ids for index in range(one.n)]
+            assert got == [result.token_ids for result in alone(model, one)]
+    assert is_empty(bench)
+
+
+def by_lot(model: PandaGPT, name: str, lot: random.Random) -> GenerateRequest:
+    media = tuple(
+        lot.choice((picture, movement))(lot.randrange(3)) for _ in range(lot.randrange(3))
+    )
+    params = replace(lot.choice(MIXED), max_tokens=lot.randrange(1, 20))
+    text = f"{name} asks {'and asks ' * lot.randrange(12)}"
+    return GenerateRequest(
+        name, prompt(model, text, len(media)), media, params, n=lot.choice((1, 1, 1, 2, 3))
+    )
 
 
 def test_chunked_prefill_gives_what_whole_prefill_gives(model: PandaGPT) -> None:
@@ -349,9 +383,6 @@ def test_an_abort_in_the_middle_of_a_prompt(model: PandaGPT) -> None:
     assert bench.run(good)["good", 0].token_ids == alone(model, good)[0].token_ids
 
 
-Fault = Callable[[Runner, Plan], None]
-
-
 def break_forward(monkeypatch: pytest.MonkeyPatch, is_guilty: Callable[[Plan], bool]) -> list[int]:
     """The forward pass raises while `is_guilty`; returns the sizes of all passes tried."""
     forward = Runner.forward
@@ -395,7 +426,8 @@ def test_a_fault_that_passes_fails_nobody(model: PandaGPT, monkeypatch: pytest.M
     sizes = break_forward(monkeypatch, lambda plan: len(sizes) == 2)
     results = Bench(model).run(*requests)
     assert [r.error for r in results.values()] == [None] * 4
-    assert sizes[1:4] == [4, 2, 2] or max(sizes) == 4
+    assert sizes[1] > 1
+    assert sizes[2] + sizes[3] == sizes[1]
 
 
 def test_a_row_with_nan_fails_alone_and_leaves_nothing_behind(
@@ -472,4 +504,3 @@ def test_nothing_is_left_behind(model: PandaGPT) -> None:
     bench = Bench(model)
     bench.run(*mixed(model), request(model, "m", media=(picture(1),)))
     assert is_empty(bench)
-    assert torch.is_inference_mode_enabled() is False

@@ -84,6 +84,23 @@ def test_a_stop_at_a_line_start(text: str, shown: str, is_matched: bool) -> None
         assert run(matcher, pieces) == (shown, is_matched)
 
 
+def test_text_passed_by_is_only_where_a_stop_may_begin() -> None:
+    matcher = StopMatcher(("\n###",), before="\n")
+    matcher.pass_by("a\n### b")
+    assert matcher.feed("###") == "###"
+    matcher.pass_by("\n#")
+    assert matcher.feed("## c") == ""
+    assert matcher.is_matched
+
+
+def test_text_passed_by_is_never_shown_again() -> None:
+    matcher = StopMatcher(("END",))
+    matcher.pass_by("the EN")
+    assert matcher.feed("ough") == "ough"
+    matcher.pass_by("E")
+    assert matcher.flush() == ""
+
+
 TEXT = st.text("ab\n#", max_size=24)
 STOPS = st.lists(st.text("ab\n#", min_size=1, max_size=4), min_size=1, max_size=4).map(tuple)
 

@@ -48,10 +48,11 @@ class Answer:
         return self.params.include_stop_str_in_output and end_id in self.params.stop_token_ids
 
     def _filter(self, text: str) -> str:
-        if self.num_tokens <= self.params.min_tokens:
-            return text
         for matcher in self._matchers:
-            text = matcher.feed(text)
+            if self.num_tokens <= self.params.min_tokens:
+                matcher.pass_by(text)
+            else:
+                text = matcher.feed(text)
         return text
 
     def _flush(self) -> str:

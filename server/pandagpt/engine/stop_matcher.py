@@ -10,11 +10,18 @@ class StopMatcher:
         """`before` is text that stands before the first fed character and is never returned."""
         assert all(stops), "an empty stop string"
         self._stops = stops
+        self._num_context = max(map(len, stops)) - 1
         self._firsts = frozenset(stop[0] for stop in stops)
         self._include = include
         self._held = before
         self._num_unshown = len(before)
         self.is_matched = False
+
+    def pass_by(self, text: str) -> None:
+        """Text that is shown whatever it holds. A stop may still begin in it."""
+        seen = self._held + text
+        self._held = seen[max(0, len(seen) - self._num_context) :]
+        self._num_unshown = len(self._held)
 
     def feed(self, text: str) -> str:
         if self.is_matched:
