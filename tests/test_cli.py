@@ -66,7 +66,9 @@ def wait_for(process: subprocess.Popen[str], url: str) -> None:
     pytest.fail(f"{url} never answered")
 
 
-@pytest.mark.parametrize("command", [(), ("serve",), ("convert",)])
+@pytest.mark.parametrize(
+    "command", [(), ("serve",), ("convert",), ("eval",), ("train",), ("train", "tiny")]
+)
 def test_help_comes_without_torch(command: tuple[str, ...]) -> None:
     code = (
         "import sys\nfrom pandagpt.cli import app\n"

@@ -2,4 +2,6 @@
 
 from pandagpt.cli import main
 
-main()
+# Processes that training spawns import this file again, under another name.
+if __name__ == "__main__":
+    main()

@@ -82,7 +82,9 @@ async def test_json_counts_more_than_its_label(client: httpx.AsyncClient) -> Non
     assert unlabelled.status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/nothing", "/v1/chat/completions/x", "/%00"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/nothing", "/health/", "/v1/chat/completions/x", "/%00"]
+)
 async def test_unknown_paths(client: httpx.AsyncClient, path: str) -> None:
     assert_error(await client.get(path), 404, None)
 

@@ -80,3 +80,15 @@ async def test_models(client: httpx.AsyncClient) -> None:
         "imu",
     }
     assert (await client.get("/v1/models/scripted")).json() == card
+    assert (await client.get("/v1/models/")).json() == listed
+
+
+async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    assert set(schema["paths"]) == {
+        "/health",
+        "/ready",
+        "/v1/models",
+        "/v1/models/{model_id}",
+        "/v1/chat/completions",
+    }

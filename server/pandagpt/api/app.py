@@ -42,7 +42,13 @@ def create_app(
         holder.close()
         intake.close()
 
-    app = FastAPI(title="PandaGPT", version=pandagpt.__version__, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="PandaGPT",
+        version=pandagpt.__version__,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
     app.state.panda = AppState(settings, holder, intake)
     # The last one added is the outermost.
     app.add_middleware(Auth, api_keys=settings.api_keys)

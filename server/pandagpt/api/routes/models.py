@@ -11,6 +11,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
+@router.get("/", include_in_schema=False)
 async def list_models(request: Request) -> dict[str, Any]:
     return {"object": "list", "data": [_card(state_of(request).holder.serving.model)]}
 
