@@ -49,6 +49,26 @@ def test_keys_never_show() -> None:
     assert "key-1" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--port", "99999"], ("--port 99999", "65535")),
+        (["--threads", "many"], ("--threads many", "integer")),
+        (["--device", "tpu"], ("device", "tpu", "cuda")),
+    ],
+)
+def test_wrong_flags_are_told_in_one_line(
+    flags: list[str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        app(["serve", *flags])
+    assert caught.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert all(word in shown.err for word in words)
+    assert "pydantic" not in shown.err
+
+
 def test_typos_get_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(app, App)
     with pytest.raises(SystemExit) as caught:

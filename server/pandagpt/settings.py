@@ -6,11 +6,22 @@ handed down. No other module reads the environment.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 MEBIBYTE = 1024 * 1024
+
+
+def explain(error: ValueError) -> str:
+    """What is wrong with settings, by their flags; other errors in their own words."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    wrong = (
+        f"--{str(item['loc'][0]).replace('_', '-')} {item['input']}: {item['msg'].lower()}"
+        for item in error.errors()
+    )
+    return "; ".join(wrong)
 
 
 class Settings(BaseModel):

@@ -5,17 +5,28 @@ Heavy imports wait until a command runs, so that `--help` and errors of usage co
 
 import sys
 
-from cyclopts import App
+from cyclopts import App, CycloptsError
 from cyclopts.config import Env
+from rich.text import Text
 
 import pandagpt
 from pandagpt.cli.exit import OperatorError, fail
 from pandagpt.errors import PandaError
+from pandagpt.settings import explain
+
+
+def _line(error: CycloptsError) -> Text:
+    """Errors of usage look like all others: one line."""
+    cause = error.__cause__
+    message = explain(cause) if isinstance(cause, ValueError) else str(error)
+    return Text(f"error: {message}", no_wrap=True, overflow="ignore")
+
 
 app = App(
     name="pandagpt",
     help="An OpenAI-compatible server for PandaGPT: six modalities, one language model.",
     version=pandagpt.__version__,
+    error_formatter=_line,
 )
 app.command(
     "pandagpt.cli.serve:serve",
