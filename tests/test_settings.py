@@ -1,10 +1,9 @@
 """Settings: flag before environment before default, and nothing else by accident."""
 
 import pytest
-from cyclopts import App
 from pydantic import SecretStr, ValidationError
 
-from pandagpt.cli import app
+from pandagpt.cli import app, main
 from pandagpt.settings import Settings
 
 
@@ -61,18 +60,15 @@ def test_wrong_flags_are_told_in_one_line(
     flags: list[str], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        app(["serve", *flags])
+        main(["serve", *flags])
     assert caught.value.code == 2
-    shown = capsys.readouterr()
-    assert shown.err.startswith("error: ")
-    assert all(word in shown.err for word in words)
-    assert "pydantic" not in shown.err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert all(word in line for word in words)
+    assert "pydantic" not in line
 
 
 def test_typos_get_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    assert isinstance(app, App)
-    with pytest.raises(SystemExit) as caught:
-        app(["serve", "--prot", "1"])
-    assert caught.value.code == 2
-    shown = capsys.readouterr()
-    assert "--port" in shown.out + shown.err
+    with pytest.raises(SystemExit):
+        main(["serve", "--prot", "1"])
+    assert "--port" in capsys.readouterr().err

@@ -7,26 +7,17 @@ import sys
 
 from cyclopts import App, CycloptsError
 from cyclopts.config import Env
-from rich.text import Text
 
 import pandagpt
-from pandagpt.cli.exit import OperatorError, fail
+from pandagpt.cli.exit import USAGE_ERROR, OperatorError, fail
 from pandagpt.errors import PandaError
 from pandagpt.settings import explain
-
-
-def _line(error: CycloptsError) -> Text:
-    """Errors of usage look like all others: one line."""
-    cause = error.__cause__
-    message = explain(cause) if isinstance(cause, ValueError) else str(error)
-    return Text(f"error: {message}", no_wrap=True, overflow="ignore")
 
 
 app = App(
     name="pandagpt",
     help="An OpenAI-compatible server for PandaGPT: six modalities, one language model.",
     version=pandagpt.__version__,
-    error_formatter=_line,
 )
 app.command(
     "pandagpt.cli.serve:serve",
@@ -45,9 +36,12 @@ train.command("pandagpt.cli.train:tiny", name="tiny", help="The bundled model, f
 app.command(train)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     try:
-        app()
+        app(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        cause = error.__cause__
+        fail(explain(cause) if isinstance(cause, ValueError) else str(error), USAGE_ERROR)
     except (PandaError, OperatorError) as error:
         fail(str(error))
     except KeyboardInterrupt:

@@ -4,10 +4,13 @@ import sys
 from typing import NoReturn
 
 
+USAGE_ERROR = 2
+
+
 class OperatorError(Exception):
     """Wrong usage or surroundings; the message is one line that says what to do."""
 
 
-def fail(message: str) -> NoReturn:
+def fail(message: str, code: int = 1) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
