@@ -13,7 +13,6 @@ from pandagpt.cli.exit import USAGE_ERROR, OperatorError, fail
 from pandagpt.errors import PandaError
 from pandagpt.settings import explain
 
-
 app = App(
     name="pandagpt",
     help="An OpenAI-compatible server for PandaGPT: six modalities, one language model.",

@@ -3,7 +3,6 @@
 import sys
 from typing import NoReturn
 
-
 USAGE_ERROR = 2
 
 
