@@ -249,3 +249,30 @@ async def test_closing_fails_what_the_engine_has_not_yet_seen(worker: Worker) ->
     worker.close()
     with pytest.raises(Overloaded, match="shutting down"):
         await tokens(stream)
+
+
+async def test_no_memory_for_the_cache_is_known_at_once(
+    model: PandaGPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(runner: Runner, model: PandaGPT, config: EngineConfig) -> None:
+        raise MemoryError("injected")
+
+    monkeypatch.setattr(Runner, "__init__", broken)
+    worker = Worker(model, CONFIG)
+    worker.start()
+    assert not worker.wait_until_ready(timeout_seconds=30)
+    worker.close()
+
+
+async def test_an_engine_that_cannot_begin_anew_fails_what_is_open(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Engine | Runner) -> None:
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(Engine, "step", broken)
+    monkeypatch.setattr(Runner, "reset", broken)
+    stream = worker.generate(request("unlucky"))
+    with pytest.raises((EngineFailure, Overloaded)):
+        await tokens(stream)
+    assert not worker.is_ready

@@ -147,13 +147,23 @@ class Worker:
 
     def _run_engine(self) -> None:
         torch.set_num_threads(self._config.num_threads)
-        runner = Runner(self._model, self._config)
+        try:
+            self._serve(Runner(self._model, self._config))
+        except Exception:
+            log.exception("engine_thread_ended")
+        finally:
+            self._is_warm = False
+            self._has_started.set()
+            self._call_loop(self._fail_open)
+
+    def _serve(self, runner: Runner) -> None:
         engine = Engine(runner, self._config)
-        self._warm_up(engine)
+        self._is_warm = _warm_up(engine)
+        self._has_started.set()
         while True:
             messages = self._receive(wait=not engine.has_work)
             if any(isinstance(message, Shutdown) for message in messages):
-                break
+                return
             try:
                 events = self._handle(engine, messages)
                 events += engine.step()
@@ -164,17 +174,6 @@ class Worker:
                 runner.reset()
                 engine = Engine(runner, self._config)
             self._post(events)
-        self._call_loop(self._fail_open)
-
-    def _warm_up(self, engine: Engine) -> None:
-        """The first pass of a process is slow (allocation, kernels): no request pays for it."""
-        params = SamplingParams(max_tokens=2, ignore_eos=True)
-        engine.add(GenerateRequest("warm-up", Prompt((1, 1)), (), params, n=2))
-        try:
-            while engine.has_work:
-                self._is_warm = not any(isinstance(e, PandaError) for _, e in engine.step())
-        finally:
-            self._has_started.set()
 
     def _receive(self, wait: bool) -> list[Message]:
         messages = [self._inbox.get()] if wait else []
@@ -238,3 +237,13 @@ class Worker:
 
 def _thread(target: Callable[[], None], name: str) -> threading.Thread:
     return threading.Thread(target=target, name=name, daemon=True)
+
+
+def _warm_up(engine: Engine) -> bool:
+    """The first pass of a process is slow (allocation, kernels): no request pays for it."""
+    params = SamplingParams(max_tokens=2, ignore_eos=True)
+    engine.add(GenerateRequest("warm-up", Prompt((1, 1)), (), params, n=2))
+    events = []
+    while engine.has_work:
+        events += engine.step()
+    return not any(isinstance(event, PandaError) for _, event in events)
