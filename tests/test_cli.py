@@ -1,6 +1,7 @@
 """The command as an operator meets it: a process, its output and its exit code."""
 
 import json
+import logging
 import signal
 import socket
 import subprocess
@@ -29,6 +30,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=START_SECONDS,
     )
+
+
+@pytest.fixture(autouse=True)
+def _restored_logs() -> Iterator[None]:
+    """A command run in this process must not leave its handler to the next test."""
+    root = logging.getLogger()
+    before = (root.handlers, root.level)
+    yield
+    root.handlers, root.level = before
 
 
 @contextmanager
@@ -86,13 +96,18 @@ def test_serve(golden_bundle: Path) -> None:
         wait_for(process, f"{url}/ready")
         body = {"messages": [{"role": "user", "content": "SECRET"}], "max_tokens": 3}
         assert httpx.post(f"{url}/v1/chat/completions", json=body).status_code == 200
+        assert process.stdout
+        shown = [process.stdout.readline() for _ in range(5)]
+        assert f"{url}/v1 " in shown[2]
+        tried = subprocess.run(
+            shown[-1].partition("Try:")[2], shell=True, capture_output=True, text=True, timeout=30
+        )
+        assert json.loads(tried.stdout)["object"] == "chat.completion"
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=30)
         assert process.returncode == 0
-        assert f"{url}/v1" in out
-        assert "curl" in out
         assert "SECRET" not in err
-        (request,) = [line for line in map(json.loads, err.splitlines()) if "path" in line]
+        request, _ = [line for line in map(json.loads, err.splitlines()) if "path" in line]
         assert request["status"] == 200
         assert request["completion_tokens"] == 3
         assert request["media"] == []

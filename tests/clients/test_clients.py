@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ RIGHT = {
     "interleave": ("car", "frog"),
 }
 
+pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="the scripts need curl")
 has_bundled_model = pytest.mark.skipif(
     not (BUNDLED["tiny"] / "manifest.json").is_file(), reason="the bundled model is not there"
 )
