@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import pytest
 
 from pandagpt.cli import serve as serve_command
 from pandagpt.cli.exit import OperatorError
-from pandagpt.cli.loading import load_serving
+from pandagpt.cli.loading import engine_config, load_serving
 from pandagpt.errors import CheckpointError
 from pandagpt.settings import Settings
 
@@ -42,7 +42,7 @@ def _restored_logs() -> Iterator[None]:
 
 
 @contextmanager
-def serving(bundle: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(bundle: Path, *flags: str) -> Generator[tuple[subprocess.Popen[str], str]]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     process = subprocess.Popen(
@@ -125,6 +125,25 @@ def test_a_port_that_is_taken() -> None:
 def test_a_missing_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=str(tmp_path)):
         load_serving(Settings(model=str(tmp_path)))
+
+
+def test_settings_reach_the_engine_and_the_api(golden_bundle: Path) -> None:
+    settings = Settings(
+        model=str(golden_bundle),
+        served_model_name="mine",
+        max_model_len=64,
+        max_num_seqs=300,
+        max_queue=7,
+        encoder_cache_mb=3,
+        threads=1,
+    )
+    config = engine_config(settings)
+    assert (config.max_rows, config.max_queue, config.max_model_len) == (300, 7, 64)
+    assert (config.media_cache_bytes, config.num_threads) == (3 * 2**20, 1)
+    serving, hardware = load_serving(settings)
+    serving.engine.close()
+    assert (serving.model.id, serving.model.max_model_len) == ("mine", 64)
+    assert "1 thread, float32" in hardware
 
 
 def test_a_context_longer_than_the_model_s(golden_bundle: Path) -> None:

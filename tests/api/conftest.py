@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,7 @@ class ScriptedEngine:
     refusal: PandaError | None = None
     requests: list[GenerateRequest] = field(default_factory=list)
     num_aborted: int = 0
+    is_ready: bool = True
     is_closed: bool = False
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
@@ -90,7 +91,7 @@ def connect(engine: ScriptedEngine, served_model: ServedModel) -> Connect:
     """`async with connect(settings) as client`: an app in this process, ready to serve."""
 
     @asynccontextmanager
-    async def open_client(settings: Settings | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    async def open_client(settings: Settings | None = None) -> AsyncGenerator[httpx.AsyncClient]:
         app = create_app(settings or Settings(), lambda: Serving(engine, served_model), unexpected)
         transport = httpx.ASGITransport(app)
         async with (
@@ -111,7 +112,7 @@ async def client(connect: Connect) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @contextmanager
-def serving(settings: Settings, load: Callable[[], Serving]) -> Iterator[str]:
+def serving(settings: Settings, load: Callable[[], Serving]) -> Generator[str]:
     """A real server on a real port, in a thread of this process; yields its URL when ready."""
     app = create_app(settings, load, unexpected)
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False)

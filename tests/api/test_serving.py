@@ -63,6 +63,14 @@ async def test_the_engine_is_closed_at_the_end(connect: Connect, engine: Scripte
     assert engine.is_closed
 
 
+async def test_an_engine_that_has_ended_is_not_ready(
+    client: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    engine.is_ready = False
+    assert_error(await client.get("/ready"), 503, "server_overloaded")
+    assert (await client.get("/health")).status_code == 200
+
+
 async def test_models(client: httpx.AsyncClient) -> None:
     listed = (await client.get("/v1/models")).json()
     (card,) = listed["data"]

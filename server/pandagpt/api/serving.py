@@ -22,6 +22,9 @@ MEDIA = tuple(modality for modality in Modality if modality is not Modality.TEXT
 
 
 class Engine(Protocol):
+    @property
+    def is_ready(self) -> bool: ...
+
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Raises Overloaded at once if the queue is full. Closing the stream aborts."""
         ...

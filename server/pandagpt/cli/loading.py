@@ -21,8 +21,8 @@ def load_serving(settings: Settings) -> tuple[Serving, str]:
     worker = Worker(model, config)
     worker.start()
     if not worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
-        raise OperatorError(f"the engine did not start within {WARM_UP_TIMEOUT_SECONDS} s")
-    hardware = f"{device}, {config.num_threads} threads, {str(dtype).removeprefix('torch.')}"
+        raise OperatorError("the engine did not start; the log says why")
+    hardware = f"{device}, {_threads(config.num_threads)}, {str(dtype).removeprefix('torch.')}"
     return Serving(worker, served), hardware
 
 
@@ -33,6 +33,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         max_queue=settings.max_queue,
         # Every answer takes one token of a step; twice as many leave room for prompts.
         max_step_tokens=max(defaults.max_step_tokens, 2 * settings.max_num_seqs),
+        max_model_len=settings.max_model_len,
         media_cache_bytes=settings.encoder_cache_bytes,
         num_threads=settings.threads or defaults.num_threads,
     )
@@ -51,3 +52,7 @@ def _served_model(settings: Settings, model: PandaGPT) -> ServedModel:
         vocab_size=model.manifest.llama.vocab_size,
         fusion=model.fusion,
     )
+
+
+def _threads(number: int) -> str:
+    return "1 thread" if number == 1 else f"{number} threads"

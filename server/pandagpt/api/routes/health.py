@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request
 
 from pandagpt.api.state import state_of
+from pandagpt.errors import Overloaded
 
 router = APIRouter(tags=["health"])
 
@@ -14,4 +15,7 @@ async def health() -> dict[str, str]:
 
 @router.get("/ready")
 async def ready(request: Request) -> dict[str, str]:
-    return {"status": "ready", "model": state_of(request).holder.serving.model.id}
+    serving = state_of(request).holder.serving
+    if not serving.engine.is_ready:
+        raise Overloaded("The engine takes no requests. Try again soon.", retry_after_seconds=10)
+    return {"status": "ready", "model": serving.model.id}
