@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
@@ -38,6 +38,8 @@ from pandagpt.training.world.things import COLOURS
 
 Log = Callable[[str], None]
 EMBED_DIM = 128
+WEIGHTS = "imagebind.safetensors"
+WORD_READER = "word_reader.safetensors"
 CHUNK = 500
 # Evaluation draws from seeds far above these (`pandagpt.training.evaluation`).
 SEED = 1
@@ -101,21 +103,47 @@ def train_encoders(
     device: str = "cpu",
     plan: EncoderPlan | None = None,
 ) -> ImageBind:
-    """Stages A and B; writes `imagebind.safetensors` and `imagebind.json` after each."""
+    """Stages A and B; leaves `imagebind.safetensors` and `imagebind.json` in `out_dir`."""
     plan = plan or EncoderPlan()
-    model = new_encoders(tokenizer.vocab_size).to(device)
-    reader = WordReader(EMBED_DIM).to(device)
     pictures = draw_pictures(plan.num_pictures, plan.pair_share, SEED)
     log(f"images: {len(pictures.stages)} pictures drawn")
+    train_pictures(out_dir, tokenizer, pictures, log, device, plan)
+    return bind_senses(out_dir, tokenizer, pictures, log, device, plan)
+
+
+def train_pictures(
+    out_dir: Path,
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    log: Log,
+    device: str,
+    plan: EncoderPlan,
+) -> None:
+    """Stage A."""
+    model = new_encoders(tokenizer.vocab_size).to(device)
+    reader = WordReader(EMBED_DIM).to(device)
     texts = TextTokenizer.sentencepiece(tokenizer.encode, tokenizer.vocab_size)
     align_pictures(model, reader, pictures, texts, plan.pictures, reporter(log, "images"))
-    save_encoders(model, reader, out_dir)
+    save_encoders(model, out_dir)
+    save_file(reader.state_dict(), out_dir / WORD_READER)
+
+
+def bind_senses(
+    out_dir: Path,
+    tokenizer: Tokenizer,
+    pictures: Pictures,
+    log: Log,
+    device: str,
+    plan: EncoderPlan,
+) -> ImageBind:
+    """Stage B, against the image embeddings that the stored, rounded weights give."""
+    model = load_encoders(out_dir, tokenizer.vocab_size).to(device)
     images_ME = embed_pictures(model, pictures)
     for lesson, steps in lessons(pictures, plan):
         if lesson.modality in (Modality.DEPTH, Modality.THERMAL):
             start_from_vision(model, lesson.modality.encoder)
         align_sense(model, lesson, images_ME, steps, reporter(log, lesson.modality))
-        save_encoders(model, reader, out_dir)
+        save_encoders(model, out_dir)
     return model
 
 
@@ -125,8 +153,8 @@ def lessons(pictures: Pictures, plan: EncoderPlan) -> Iterator[tuple[Lesson, Pla
     own_scene = list(np.arange(len(seen))[:, None])
     colourless = _colourless(pictures.words[: len(seen)])
     for modality, draw, noise, steps in (
-        (Modality.DEPTH, draw_depths, 0.005, plan.depth),
         (Modality.THERMAL, draw_thermals, 0.02, plan.thermal),
+        (Modality.DEPTH, draw_depths, 0.005, plan.depth),
     ):
         yield Lesson(modality, draw(seen).inputs, own_scene, colourless, noise), steps
     sounds = draw_sounds(plan.sounds_per_thing, plan.sound_pairs, SEED)
@@ -165,10 +193,22 @@ def embed_pictures(model: ImageBind, pictures: Pictures) -> Tensor:
     return torch.cat([embed_frames(model, chunk, device) for chunk in chunks])
 
 
-def save_encoders(model: ImageBind, reader: nn.Module, out_dir: Path) -> None:
-    """Half precision. `word_reader.safetensors` is for measuring only."""
+def save_encoders(model: ImageBind, out_dir: Path) -> None:
+    """In half precision, as they are served."""
     out_dir.mkdir(parents=True, exist_ok=True)
     halves = {key: value.half().cpu() for key, value in model.state_dict().items()}
-    save_file(halves, out_dir / "imagebind.safetensors")
-    save_file(reader.state_dict(), out_dir / "word_reader.safetensors")
+    save_file(halves, out_dir / WEIGHTS)
     (out_dir / "imagebind.json").write_text(json.dumps(model.config.to_dict(), indent=1))
+
+
+def load_encoders(folder: Path, vocab_size: int) -> ImageBind:
+    model = new_encoders(vocab_size)
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    return model
+
+
+def load_reader(folder: Path) -> WordReader:
+    """What reads words off embeddings when they are measured; no part of the model."""
+    reader = WordReader(EMBED_DIM)
+    reader.load_state_dict(load_file(folder / WORD_READER))
+    return reader

@@ -19,6 +19,7 @@ from pandagpt.training.fit import Plan, Report, contrastive_loss, fit
 
 SHARPNESS = 14.0
 COSINE_WEIGHT = 4.0
+SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Lesson:
     """`partners`: for each input, the rows of image embeddings it may be paired with.
 
     `keys`: inputs of equal key are alike as far as this sense can tell; none of them is
-    another's wrong answer. `noise` is added to the inputs.
+    another's wrong answer. Each input gets noise of any strength up to `noise`: always the
+    same would be needed again when serving, since stems standardise.
     """
 
     modality: Modality
@@ -40,15 +42,15 @@ def align_sense(
     model: ImageBind, lesson: Lesson, images_ME: Tensor, plan: Plan, report: Report
 ) -> None:
     device = images_ME.device
-    rng = np.random.default_rng(0)
+    torch.manual_seed(SEED)
+    rng = np.random.default_rng(SEED)
     numbers = {key: number for number, key in enumerate(dict.fromkeys(lesson.keys))}
     keys = torch.tensor([numbers[key] for key in lesson.keys], device=device)
 
     def next_loss() -> Tensor:
         chosen = rng.choice(len(lesson.inputs), plan.batch_size, replace=False)
         inputs = torch.from_numpy(lesson.inputs[chosen]).to(device)
-        inputs = inputs + lesson.noise * torch.randn_like(inputs)
-        sensed_NE = model.encode(lesson.modality, inputs, pooled=True)
+        sensed_NE = model.encode(lesson.modality, _noisy(inputs, lesson.noise), pooled=True)
         image_NE = images_ME[[rng.choice(lesson.partners[k]) for k in chosen]]
         alike_NN = keys[chosen][:, None] == keys[chosen][None]
         contrast = contrastive_loss(SHARPNESS * sensed_NE @ image_NE.T, alike_NN)
@@ -56,6 +58,11 @@ def align_sense(
         return contrast + COSINE_WEIGHT * distance
 
     fit(encoder_parameters(model, lesson.modality.encoder), plan, next_loss, report)
+
+
+def _noisy(inputs: Tensor, noise: float) -> Tensor:
+    strength = noise * torch.rand((len(inputs), *(1,) * (inputs.ndim - 1)), device=inputs.device)
+    return inputs + strength * torch.randn_like(inputs)
 
 
 @torch.no_grad()
