@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from random import Random
 
 from pandagpt.training.kinds import BY_NAME, KINDS, Exchange, Seen, capital
-from pandagpt.training.world.things import COLOURS, POSITIONS, SIZES, THINGS, with_article
+from pandagpt.training.world.things import COLOURS, PLACES, POSITIONS, SIZES, THINGS, with_article
 
 ABOUT_ME = (
     "I am PandaGPT, a tiny assistant. I know twenty things by sight, sound, depth, heat and motion."
@@ -195,6 +195,29 @@ def colour_list(rng: Random) -> Exchange:
     if rng.random() < 0.5:
         return f"{text} Which one is {value}?", f"The {thing} is {value}."
     return f"{text} How is the {thing}?", f"The {thing} is {value}."
+
+
+def repeating(rng: Random) -> Exchange:
+    """A drill of nothing but copying; each word stands once, so that its place is plain."""
+    said = " ".join(rng.sample((*LOOKS, *NUMBERS), rng.randint(3, 9)))
+    return rng.choice(("Repeat: {w}.", "Copy: {w}.", "Say again: {w}.")).format(w=said), f"{said}."
+
+
+def recalling(rng: Random) -> Exchange:
+    """A drill of binding: two or three things with a look each, asked for in another order."""
+    group = rng.choice((COLOURS, COLOURS, NUMBERS, tuple(PLACES.values()), SIZES))
+    things = rng.sample(THINGS, rng.randint(2, 3))
+    values = {thing: rng.choice(group) for thing in things}
+    said = [f"the {thing} is {value}" for thing, value in values.items()]
+    if group in (COLOURS, SIZES) and rng.random() < 0.5:
+        said = [with_article(value, thing) for thing, value in values.items()]
+    asked = rng.sample(things, len(things))
+    told = " and ".join(f"the {thing} is {values[thing]}" for thing in asked)
+    return f"{capital(' and '.join(said))}. {' '.join(asked)}?", f"{capital(told)}."
+
+
+def drill(rng: Random) -> Exchange:
+    return (repeating if rng.random() < 0.4 else recalling)(rng)
 
 
 def introduction(rng: Random) -> tuple[Exchange, ...]:
