@@ -28,7 +28,6 @@ TOP = {"cli", "__init__", "__main__"}
 FENCES = {
     "fastapi": ("api",),
     "starlette": ("api",),
-    "sse_starlette": ("api",),
     "pydantic": ("api", "settings"),
     "httpx": ("api.fetch",),
     "transformers": ("training",),

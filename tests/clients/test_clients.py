@@ -5,15 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pandagpt.cli.loading import load_serving
 from pandagpt.model.checkpoint import BUNDLED
-from pandagpt.settings import Settings
-from tests.api.conftest import serving
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 SAMPLES = Path(__file__).parents[2] / "server" / "pandagpt" / "samples"
@@ -36,20 +32,6 @@ pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="the scripts ne
 has_bundled_model = pytest.mark.skipif(
     not (BUNDLED["tiny"] / "manifest.json").is_file(), reason="the bundled model is not there"
 )
-
-
-@pytest.fixture(scope="module")
-def golden_url(golden_bundle: Path) -> Iterator[str]:
-    settings = Settings(model=str(golden_bundle), threads=1)
-    with serving(settings, lambda: load_serving(settings)[0]) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def tiny_url() -> Iterator[str]:
-    settings = Settings(threads=1)
-    with serving(settings, lambda: load_serving(settings)[0]) as url:
-        yield url
 
 
 def run(url: str, *command: str) -> str:

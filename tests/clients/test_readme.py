@@ -1,0 +1,53 @@
+"""README's own lines, pasted as they stand, against the bundled model."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PACKAGE = ROOT / "server" / "pandagpt"
+TREE = (ROOT / "server" / "README.md").read_text()
+
+
+def block(language: str, beginning: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return next(text for text in blocks if text.startswith(beginning))
+
+
+def run(url: str, *command: str) -> str:
+    *program, text = command
+    text = text.replace("http://127.0.0.1:8000", url)
+    return subprocess.run(
+        [*program, text], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def test_curl_hears_a_frog(tiny_url: str) -> None:
+    assert "frog" in run(tiny_url, "sh", "-c", block("sh", "curl"))
+
+
+def test_sdk_sees_red(tiny_url: str) -> None:
+    assert "red" in run(tiny_url, sys.executable, "-c", block("python", "from openai"))
+
+
+@pytest.mark.parametrize("command", ["make serve", "make test"])
+def test_the_two_commands_are_targets(command: str) -> None:
+    assert command in block("sh", "make serve")
+    target = command.removeprefix("make ")
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_ci_runs_the_test_command() -> None:
+    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_tree_lists_every_file(path: Path) -> None:
+    name = path.parent.name + "/" if path.name == "__init__.py" else path.name
+    assert path.parent == PACKAGE or re.search(rf"^ *{re.escape(name)}( |$)", TREE, re.MULTILINE)
