@@ -7,8 +7,9 @@ import pytest
 
 from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
+from pandagpt.model.checkpoint import resolve_bundle
 from pandagpt.model.prompt import MediaRef, Turn
-from pandagpt.training.evaluation import BEGIN, END, Score, tables, write_results
+from pandagpt.training.evaluation import BEGIN, END, Score, evaluate, tables, write_results
 from pandagpt.training.exam import Item, items, known_of, samples
 from pandagpt.training.tiny import GALLERY_SEED, MODEL_CARD
 from pandagpt.training.world.things import Placed
@@ -60,6 +61,17 @@ def test_the_exam_begins_with_naming_real_pictures() -> None:
     colour = next(each for each in drawn if each.group == "looks: colour")
     assert colour.keys[0] not in colour.wrong
     assert any(each.group.startswith("held out") for each in drawn)
+
+
+def test_the_bundled_model_sits_its_exam_through_the_engine() -> None:
+    wrong: list[str] = []
+    scores = evaluate(resolve_bundle("tiny"), 2, wrong.append)
+    asked = [score.asked for row in scores.values() for score in row.values()]
+    assert sum(asked) > 100
+    assert len(wrong) == sum(s.asked - s.right for row in scores.values() for s in row.values())
+    assert scores["naming"]["image"].share == 1
+    assert scores["naming"]["audio"].share == 1
+    assert next(iter(scores)) == "naming"
 
 
 def test_tables_have_a_row_a_group_and_a_column_a_medium() -> None:

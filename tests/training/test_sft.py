@@ -38,8 +38,8 @@ from pandagpt.training.world.things import WORDS, Scene, random_pair, random_sin
 
 EMBED_DIM = len(WORDS)
 SMALL = LlamaConfig(
-    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-    vocab_size=1280, num_key_value_heads=2, tie_word_embeddings=True,
+    hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+    vocab_size=1280, num_key_value_heads=4, tie_word_embeddings=True,
 )  # fmt: skip
 LORA = LoraConfig(r=4, alpha=8)
 

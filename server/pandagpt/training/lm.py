@@ -23,15 +23,17 @@ from pandagpt.training.corpus import corpus
 REPORT_EVERY = 300
 # What all words share, so that attention can go by place alone from the first layer on.
 COMMON_DIMS, COMMON_VALUE = 8, 0.25
+LOOK_BACK = (1, 2, 3)
+LOOK_BACK_PAIRS, LOOK_BACK_STRENGTH = 6, 0.7
 
 
 @dataclass(frozen=True, slots=True)
 class LmPlan:
     """How long and how hard the tiny language model is trained."""
 
-    steps: int = 5000
+    steps: int = 3200
     batch_size: int = 32
-    peak_lr: float = 2e-3
+    peak_lr: float = 1.2e-3
     weight_decay: float = 0.05
     noise: float = 0.5
     """A slot's vector gets Gaussian noise of up to this share of its own length."""
@@ -65,7 +67,28 @@ def new_llama(config: LlamaConfig, seed: int) -> LlamaForCausalLM:
             nn.init.normal_(weight, std=std / depth if is_output else std)
     with torch.no_grad():
         word_vectors(model).weight[:, :COMMON_DIMS] = COMMON_VALUE
+        for head, steps_back in enumerate(LOOK_BACK):
+            look_back(model, config, head, steps_back)
     return model
+
+
+def look_back(model: LlamaForCausalLM, config: LlamaConfig, head: int, steps_back: int) -> None:
+    """Lets a head of the first layer begin by attending so many tokens back, whatever they are.
+
+    Queries and keys come from the words' common part alone and turn with the place: the
+    rotary angles agree best at that distance. Such heads form by themselves, but late.
+    """
+    half = config.head_dim // 2
+    angle = steps_back * config.rope_theta ** (-torch.arange(half) / half)
+    strength = LOOK_BACK_STRENGTH * (torch.arange(half) < LOOK_BACK_PAIRS)
+    query = torch.cat([strength * angle.cos(), -strength * angle.sin()])
+    key = torch.cat([strength, torch.zeros(half)])
+    attention = model.get_submodule("model.layers.0.self_attn")
+    rows = slice(head * config.head_dim, (head + 1) * config.head_dim)
+    for name, value in (("q_proj", query), ("k_proj", key)):
+        weight = attention.get_submodule(name).get_parameter("weight")
+        weight[rows] = 0.0
+        weight[rows, :COMMON_DIMS] = value[:, None] * COMMON_DIMS**-0.5
 
 
 def with_noise(vectors_SH: Tensor, share: float) -> Tensor:
@@ -114,7 +137,7 @@ def train_lm(
     """Trains; `report` is told step, loss and model every `REPORT_EVERY` steps."""
     model = new_llama(tiny_llama(tokenizer.vocab_size), plan.seed).to(device)
     optimizer = torch.optim.AdamW(
-        parameter_groups(model, plan.weight_decay), plan.peak_lr, betas=(0.9, 0.95)
+        parameter_groups(model, plan.weight_decay), plan.peak_lr, betas=(0.9, 0.98)
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, plan.peak_lr, plan.steps, pct_start=0.05
