@@ -18,6 +18,8 @@ SAMPLE_SCHEME = "sample://"
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):", re.ASCII)
 DATA_HEADER = re.compile(r"data:[^,;]*(;[^,;]*)*;base64", re.ASCII | re.IGNORECASE)
 MAX_DATA_HEADER_CHARS = 512
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_BLANKS = b" \t\n\r\f"
 
 
 def read_url(url: str, max_bytes: int) -> bytes:
@@ -39,11 +41,15 @@ def read_url(url: str, max_bytes: int) -> bytes:
 
 
 def decode_base64(text: str, max_bytes: int) -> bytes:
+    """As browsers read data URLs (WHATWG's forgiving-base64: blanks, no padding), and in the
+    URL-safe alphabet too: encoders that break lines or leave `=` out are common.
+    """
     num_bytes = len(text) * 3 // 4
     if num_bytes > max_bytes + 2:
         raise MediaTooLarge(f"The medium has about {num_bytes} bytes; the limit is {max_bytes}.")
     try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
+        packed = text.encode("ascii").translate(_URL_SAFE, delete=_BLANKS)
+        data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, UnicodeEncodeError):
         raise InvalidMedia("The medium's data is not valid base64.") from None
     if not data:
@@ -52,9 +58,12 @@ def decode_base64(text: str, max_bytes: int) -> bytes:
 
 
 def decode_data(text: str, max_bytes: int) -> bytes:
-    """Base64, or a whole data URL where only base64 was asked for: clients send both."""
-    if text[:5].lower() == "data:":
-        return _read_data_url(text, max_bytes)
+    """Base64, or a URL where only base64 was asked for: clients send both, and samples are URLs.
+
+    Base64 has no colon, so the two cannot be mistaken for each other.
+    """
+    if SCHEME.match(text):
+        return read_url(text, max_bytes)
     return decode_base64(text, max_bytes)
 
 
