@@ -119,17 +119,28 @@ def request_error(error: ErrorDetails, data: Any) -> RequestError:
 def _path(error: ErrorDetails, data: Any) -> str:
     """The error's place as `messages[0].content[2].image_url`.
 
-    Pydantic's location also names the branches of unions, which are no part of the body:
-    only steps that can be walked in the body are kept, and the name of what is missing.
+    Of pydantic's steps only those that can be walked in the body are kept, and the name of
+    what is missing.
     """
     missing = _missing_name(error)
     path, node = "", data
-    for step in error["loc"][:-1] if missing in error["loc"][-1:] else error["loc"]:
+    steps = _without_branches(error["loc"])
+    for step in steps[:-1] if missing in steps[-1:] else steps:
         if isinstance(step, int) and isinstance(node, list) and step < len(node):
             path, node = f"{path}[{step}]", node[step]
         elif isinstance(node, dict) and step in node:
             path, node = f"{path}.{step}", node[step]
     return f"{path}.{missing}".strip(".") if missing else path.removeprefix(".")
+
+
+def _without_branches(loc: tuple[int | str, ...]) -> list[int | str]:
+    """Behind the index of a content part, pydantic names its type, which is often also the
+    name of a field of the part."""
+    return [
+        step
+        for i, step in enumerate(loc)
+        if not (i >= 2 and loc[i - 2] == "content" and isinstance(loc[i - 1], int))
+    ]
 
 
 def _missing_name(error: ErrorDetails) -> str:
