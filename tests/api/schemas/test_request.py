@@ -70,6 +70,37 @@ def test_nesting_limit() -> None:
         parse_body(ChatRequest, nested(MAX_JSON_NESTING + 1))
 
 
+def test_number_of_values() -> None:
+    """Media count once, however long."""
+    parse(metadata=[0] * 100_000)
+    parse_part({"type": "image_url", "image_url": "data:;base64," + "A" * 1_000_000})
+    for value in ([0] * 140_000, [[]] * 70_000, [{}] * 70_000):
+        with pytest.raises(InvalidJson, match="values"):
+            parse(metadata=value)
+
+
+MANY = 100_000
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("messages", [0] * MANY),
+        ("messages", [{"role": "user", "content": [0] * MANY}]),
+        ("messages", [{"role": "user", "content": [{"type": "x"}] * (MANY // 2)}]),
+        ("messages", [{"role": "user", "content": [{"type": "text", "text": ""}] * 2049}]),
+        ("messages", [{"role": "assistant", "tool_calls": [0] * MANY}]),
+        ("stop", [0] * MANY),
+        ("stop_token_ids", [""] * MANY),
+    ],
+)
+def test_long_lists_are_refused_by_their_length(field: str, value: Any) -> None:
+    """Not by the first of as many errors as they have items."""
+    with pytest.raises(InvalidValue, match="it should have at most") as caught:
+        parse(**{field: value})
+    assert (caught.value.param or "").startswith(field)
+
+
 def test_unknown_fields_are_left_aside_and_null_is_absent() -> None:
     chat = parse(unheard_of={"a": 1}, temperature=None, stop=None, stream_options=None)
     assert chat == parse()

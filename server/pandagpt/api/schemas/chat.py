@@ -14,6 +14,9 @@ from pandagpt.api.schemas.parts import ContentPart
 from pandagpt.api.schemas.request import UNSUPPORTED, RequestModel, refused
 
 MAX_MESSAGES = 2048
+MAX_PARTS = 2048
+MAX_TOOL_CALLS = 128
+MAX_BIASES = 2**16
 INT64 = 2**63
 
 INERT_FIELDS = frozenset(
@@ -50,7 +53,12 @@ def _as_parts(value: Any) -> Any:
     return value
 
 
-Content = Annotated[list[ContentPart], BeforeValidator(_as_parts), Field(min_length=1)]
+# Lengths are bound to the list itself, inside: so a long list is refused at its first item
+# too many, and not after an error has been written for each.
+Content = Annotated[
+    Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS)],
+    BeforeValidator(_as_parts),
+]
 
 
 class FunctionCall(RequestModel):
@@ -68,7 +76,7 @@ class Message(RequestModel):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Content | None = None
     name: str | None = None
-    tool_calls: Annotated[list[ToolCall], Field(default_factory=list)]
+    tool_calls: Annotated[list[ToolCall], Field(default_factory=list, max_length=MAX_TOOL_CALLS)]
     tool_call_id: str | None = None
 
 
@@ -119,6 +127,12 @@ _NO_CONSTRAINT = "Constrained output is not supported by this server yet. Leave 
 _NOT_HERE = "This field is not supported by this server. Leave it out."
 
 
+Stops = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=256)]], Field(max_length=4)
+]
+Biases = Annotated[dict[str, Annotated[float, _within(-100, 100)]], Field(max_length=MAX_BIASES)]
+
+
 class ChatRequest(RequestModel):
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
     model: str = ""
@@ -135,16 +149,8 @@ class ChatRequest(RequestModel):
     presence_penalty: Annotated[float, _within(-2, 2)] = 0.0
     frequency_penalty: Annotated[float, _within(-2, 2)] = 0.0
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    stop: Annotated[
-        list[Annotated[str, StringConstraints(min_length=1, max_length=256)]],
-        BeforeValidator(_as_list),
-        Field(max_length=4, default_factory=list),
-    ]
-    logit_bias: Annotated[
-        dict[str, Annotated[float, _within(-100, 100)]],
-        BeforeValidator(_token_bias),
-        Field(default_factory=dict),
-    ]
+    stop: Annotated[Stops, BeforeValidator(_as_list), Field(default_factory=list)]
+    logit_bias: Annotated[Biases, BeforeValidator(_token_bias), Field(default_factory=dict)]
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 

@@ -4,6 +4,7 @@ Wrong types are refused, never cast; `null` means absent; unknown fields are lef
 Error messages name the field by its path in the body and never repeat media.
 """
 
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
@@ -19,6 +20,9 @@ from pandagpt.errors import (
 )
 
 MAX_JSON_NESTING = 64
+# A bias for every token of a large vocabulary fits; a million empty lists would keep a core
+# busy for seconds. Media are one value each, however long.
+MAX_JSON_VALUES = 2**17
 MAX_ECHO_CHARS = 64
 
 UNSUPPORTED = "unsupported_value"
@@ -79,6 +83,7 @@ def parse_body(model: type[Model], body: bytes) -> Model:
 
 
 def _read_json(body: bytes) -> dict[str, Any]:
+    _check_num_values(body)
     try:
         data = from_json(body, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
@@ -87,6 +92,12 @@ def _read_json(body: bytes) -> dict[str, Any]:
         raise InvalidJson(f"The body must be a JSON object, not {_kind(data)}.")
     _check_nesting(data)
     return data
+
+
+def _check_num_values(body: bytes) -> None:
+    """Before anything is built; commas and brackets in texts count too, which is a few."""
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > MAX_JSON_VALUES:
+        raise InvalidJson(f"The body holds more than the limit of {MAX_JSON_VALUES} values.")
 
 
 def _check_nesting(data: dict[str, Any]) -> None:
@@ -159,8 +170,7 @@ def _rule(error: ErrorDetails) -> str:
     if rule := TYPE_RULES.get(error["type"]):
         return rule
     text = error["msg"].replace(" after validation", "")
-    for words, ours in (("Input should", "it should"), ("Value should", "it should")):
-        text = text.replace(words, ours)
+    text = re.sub("(Input|Value|List|Dictionary|String) should", "it should", text)
     return text[:1].lower() + text[1:]
 
 
