@@ -151,6 +151,21 @@ def test_the_first_heads_begin_by_looking_back(head: int, steps_back: int) -> No
     assert torch.diagonal(attention_TT, -steps_back).mean() > 0.9
 
 
+def test_the_second_layer_begins_with_a_leaning_to_equal_words() -> None:
+    """Twenty words, twice over: where did the word before stand, what followed this one?"""
+    model = new_llama(tiny_llama(1280), 0)
+    model.set_attn_implementation("eager")
+    words = torch.randperm(1200, generator=torch.Generator().manual_seed(0))[:20] + 20
+    ids = torch.cat([words, words])[None]
+    attention_PTT = model(ids, output_attentions=True).attentions[1][0]
+    now = torch.arange(21, 39)
+    chance = (1 / (now + 1)).mean()
+    assert attention_PTT[0, now, now - 1].mean() > 1.5 * chance
+    assert attention_PTT[1, now, now - 19].mean() > 1.5 * chance
+    others = [attention_PTT[head, now, now - 19].mean() for head in range(2, 6)]
+    assert max(others) < 1.5 * chance
+
+
 def test_a_few_steps_learn_a_few_dialogues_by_heart(
     tiny_tokenizer: Tokenizer, small: LlamaConfig
 ) -> None:

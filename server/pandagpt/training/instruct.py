@@ -39,8 +39,8 @@ REPORT_EVERY = 100
 
 @dataclass(frozen=True, slots=True)
 class SftPlan:
-    steps: int = 700
-    batch_size: int = 64
+    steps: int = 350
+    batch_size: int = 48
     peak_lr: float = 2e-3
     noise: float = 0.5
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(r=16, alpha=16))
@@ -115,11 +115,11 @@ def only_talk(rng: Random, gallery: Gallery) -> Lesson:
 
 
 MIXTURE: tuple[tuple[Callable[[Random, Gallery], Lesson], float], ...] = (
-    (one_picture, 0.45),
-    (picture_of_two, 0.06),
-    (lambda rng, gallery: two_pictures(rng, gallery, "sum"), 0.20),
-    (lambda rng, gallery: two_pictures(rng, gallery, "interleave"), 0.16),
-    (lambda rng, gallery: same_thing_twice(rng, gallery, "sum"), 0.04),
+    (one_picture, 0.36),
+    (picture_of_two, 0.10),
+    (lambda rng, gallery: two_pictures(rng, gallery, "sum"), 0.18),
+    (lambda rng, gallery: two_pictures(rng, gallery, "interleave"), 0.24),
+    (lambda rng, gallery: same_thing_twice(rng, gallery, "sum"), 0.03),
     (lambda rng, gallery: same_thing_twice(rng, gallery, "interleave"), 0.03),
     (only_talk, 0.06),
 )
@@ -128,7 +128,7 @@ MIXTURE: tuple[tuple[Callable[[Random, Gallery], Lesson], float], ...] = (
 def _lesson(
     rng: Random, media: tuple[Shown, ...], draw: Callable[[], Exchange] | None, fusion: Fusion
 ) -> Lesson:
-    count = rng.choice((1, 1, 2, 3))
+    count = rng.choice((1, 1, 1, 2))
     exchanges = [draw() for _ in range(count)] if draw else chatter(rng)
     refs = tuple(MediaRef(index) for index in range(len(media)))
     turns: list[Turn] = []

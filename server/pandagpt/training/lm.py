@@ -24,14 +24,15 @@ REPORT_EVERY = 300
 # What all words share, so that attention can go by place alone from the first layer on.
 COMMON_DIMS, COMMON_VALUE = 8, 0.25
 LOOK_BACK = (1, 2, 3)
-LOOK_BACK_PAIRS, LOOK_BACK_STRENGTH = 6, 0.7
+LOOK_BACK_PAIRS, LOOK_BACK_STRENGTH = 5, 0.9
+BROUGHT_ALONG, MATCH_STRENGTH = 0.25, 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class LmPlan:
     """How long and how hard the tiny language model is trained."""
 
-    steps: int = 3200
+    steps: int = 3000
     batch_size: int = 32
     peak_lr: float = 1.2e-3
     weight_decay: float = 0.05
@@ -49,9 +50,6 @@ def tiny_llama(vocab_size: int) -> LlamaConfig:
         num_key_value_heads=6,
         vocab_size=vocab_size,
         max_position_embeddings=512,
-        # Turns fast enough to tell neighbours apart in contexts of a hundred tokens.
-        rope_theta=100.0,
-        tie_word_embeddings=True,
     )
 
 
@@ -69,6 +67,7 @@ def new_llama(config: LlamaConfig, seed: int) -> LlamaForCausalLM:
         word_vectors(model).weight[:, :COMMON_DIMS] = COMMON_VALUE
         for head, steps_back in enumerate(LOOK_BACK):
             look_back(model, config, head, steps_back)
+        match_words(model, config)
     return model
 
 
@@ -83,12 +82,40 @@ def look_back(model: LlamaForCausalLM, config: LlamaConfig, head: int, steps_bac
     strength = LOOK_BACK_STRENGTH * (torch.arange(half) < LOOK_BACK_PAIRS)
     query = torch.cat([strength * angle.cos(), -strength * angle.sin()])
     key = torch.cat([strength, torch.zeros(half)])
-    attention = model.get_submodule("model.layers.0.self_attn")
-    rows = slice(head * config.head_dim, (head + 1) * config.head_dim)
     for name, value in (("q_proj", query), ("k_proj", key)):
-        weight = attention.get_submodule(name).get_parameter("weight")
-        weight[rows] = 0.0
-        weight[rows, :COMMON_DIMS] = value[:, None] * COMMON_DIMS**-0.5
+        rows = _rows_of_head(model, config, 0, head, name)
+        rows.zero_()
+        rows[:, :COMMON_DIMS] = value[:, None] * COMMON_DIMS**-0.5
+
+
+def match_words(model: LlamaForCausalLM, config: LlamaConfig) -> None:
+    """Lets two heads of the second layer begin with a leaning towards equal words.
+
+    What the first look-back head brings along is read from one subspace, a word itself from
+    another. Head 0 finds where the word before stood; head 1, the word after which this one
+    stood (an induction head). Only slowly turning pairs take part: distance must not matter.
+    """
+    half, quarter = config.head_dim // 2, config.head_dim // 4
+    slow = [*range(half - quarter, half), *range(config.head_dim - quarter, config.head_dim)]
+    spans = torch.zeros(2 * len(slow), config.hidden_size)
+    nn.init.orthogonal_(spans[:, COMMON_DIMS:])
+    word, before = spans.chunk(2)
+    _rows_of_head(model, config, 0, 0, "v_proj")[: len(slow)] = word
+    output = model.get_submodule("model.layers.0.self_attn.o_proj").get_parameter("weight")
+    output[:, : len(slow)] = BROUGHT_ALONG * before.T
+    for head, (query, key) in enumerate(((before, word), (word, before))):
+        for name, value in (("q_proj", query), ("k_proj", key)):
+            rows = _rows_of_head(model, config, 1, head, name)
+            rows.zero_()
+            rows[slow] = MATCH_STRENGTH * value
+
+
+def _rows_of_head(
+    model: LlamaForCausalLM, config: LlamaConfig, layer: int, head: int, name: str
+) -> Tensor:
+    projection = model.get_submodule(f"model.layers.{layer}.self_attn.{name}")
+    rows = slice(head * config.head_dim, (head + 1) * config.head_dim)
+    return projection.get_parameter("weight")[rows]
 
 
 def with_noise(vectors_SH: Tensor, share: float) -> Tensor:
