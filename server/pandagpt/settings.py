@@ -62,6 +62,9 @@ class Settings(BaseModel):
     max_audio_s: float = Field(600, gt=0)
     max_video_s: float = Field(600, gt=0)
     max_imu_rows: int = Field(100_000, ge=1)
+    max_decoded_mb: int = Field(
+        256, ge=1, description="Decoded media that wait for the encoder; more wait undecoded."
+    )
     sse_keep_alive_interval: float = Field(
         15, ge=0, description="Seconds of silence in a stream before a comment; 0 is never."
     )
@@ -82,6 +85,10 @@ class Settings(BaseModel):
     @property
     def max_media_bytes(self) -> int:
         return self.max_media_mb * MEBIBYTE
+
+    @property
+    def max_decoded_bytes(self) -> int:
+        return self.max_decoded_mb * MEBIBYTE
 
     @property
     def encoder_cache_bytes(self) -> int:

@@ -2,20 +2,33 @@
 
 import asyncio
 import threading
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pandagpt.api import intake as intake_module
-from pandagpt.api.intake import Intake
+from pandagpt.api.intake import EngineInput, Intake
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.errors import InvalidMedia, Overloaded
 from pandagpt.media.limits import MediaLimits
+from pandagpt.media.loader import array_bytes
+from pandagpt.media.modality import Modality
 
 PICTURE = {"type": "image_url", "image_url": "data:;base64,AAAA"}
+TEXT = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}]})
 CHAT = ChatRequest.model_validate({"messages": [{"role": "user", "content": [PICTURE, PICTURE]}]})
+
+
+def new_intake(max_media: int, max_pending: int, max_decoded_bytes: int = 2**30) -> Intake:
+    return Intake(MediaLimits(), max_media, max_pending, max_decoded_bytes)
+
+
+async def read(intake: Intake, chat: ChatRequest, model: ServedModel) -> EngineInput:
+    async with intake.read(chat, model) as given:
+        return given
 
 
 @pytest.fixture
@@ -35,17 +48,17 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 async def test_pending_requests_are_bounded(
     served_model: ServedModel, gate: threading.Event
 ) -> None:
-    intake = Intake(MediaLimits(), max_media=4, max_pending=2)
+    intake = new_intake(max_media=4, max_pending=2)
     try:
-        reading = [asyncio.create_task(intake.read(CHAT, served_model)) for _ in range(2)]
+        reading = [asyncio.create_task(read(intake, CHAT, served_model)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            await intake.read(CHAT, served_model)
+            await read(intake, CHAT, served_model)
         gate.set()
         done = await asyncio.gather(*reading)
         assert all(len(given.media) == 2 for given in done)
         assert done[0].media[0].digest == done[1].media[1].digest
-        await intake.read(CHAT, served_model)
+        await read(intake, CHAT, served_model)
     finally:
         gate.set()
         intake.close()
@@ -54,24 +67,64 @@ async def test_pending_requests_are_bounded(
 async def test_what_is_cancelled_leaves_no_trace(
     served_model: ServedModel, gate: threading.Event
 ) -> None:
-    intake = Intake(MediaLimits(), max_media=4, max_pending=1)
+    intake = new_intake(max_media=4, max_pending=1)
     try:
-        reading = asyncio.create_task(intake.read(CHAT, served_model))
+        reading = asyncio.create_task(read(intake, CHAT, served_model))
         await asyncio.sleep(0)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         gate.set()
-        await intake.read(CHAT, served_model)
+        await read(intake, CHAT, served_model)
     finally:
         gate.set()
         intake.close()
 
 
+async def test_media_take_room_until_they_are_encoded(
+    served_model: ServedModel, gate: threading.Event
+) -> None:
+    """The next request waits undecoded; text needs no room."""
+    gate.set()
+    intake = new_intake(max_media=4, max_pending=9, max_decoded_bytes=array_bytes(Modality.IMAGE))
+    try:
+        async with intake.read(CHAT, served_model):
+            waiting = asyncio.create_task(read(intake, CHAT, served_model))
+            await read(intake, TEXT, served_model)
+            assert not waiting.done()
+        await waiting
+    finally:
+        intake.close()
+
+
+async def test_one_bad_medium_stops_the_rest(
+    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_loaded = 0
+
+    def load(*_: Any) -> np.ndarray:
+        nonlocal num_loaded
+        num_loaded += 1
+        time.sleep(0.005)
+        raise InvalidMedia("broken")
+
+    monkeypatch.setattr(intake_module, "load", load)
+    parts = [PICTURE] * 100
+    chat = ChatRequest.model_validate({"messages": [{"role": "user", "content": parts}]})
+    intake = new_intake(max_media=100, max_pending=1)
+    try:
+        with pytest.raises(InvalidMedia):
+            await read(intake, chat, served_model)
+        await read(intake, TEXT, served_model)
+    finally:
+        intake.close()
+    assert num_loaded < 50
+
+
 async def test_errors_of_media_are_placed(served_model: ServedModel) -> None:
-    intake = Intake(MediaLimits(), max_media=4, max_pending=1)
+    intake = new_intake(max_media=4, max_pending=1)
     try:
         with pytest.raises(InvalidMedia) as caught:
-            await intake.read(CHAT, served_model)
+            await read(intake, CHAT, served_model)
     finally:
         intake.close()
     assert caught.value.param in (
@@ -83,13 +136,15 @@ async def test_errors_of_media_are_placed(served_model: ServedModel) -> None:
 async def test_long_texts_are_tokenised_off_the_loop(served_model: ServedModel) -> None:
     """The same prompt either way."""
     roomy = ServedModel("m", served_model.tokenizer, 100_000, served_model.vocab_size)
-    intake = Intake(MediaLimits(), max_media=0, max_pending=1)
+    intake = new_intake(max_media=0, max_pending=1)
     text = "word " * 2000
     try:
         chat = ChatRequest.model_validate({"messages": [{"role": "user", "content": text}]})
-        given = await intake.read(chat, roomy)
-        short = await intake.read(
-            ChatRequest.model_validate({"messages": [{"role": "user", "content": "word"}]}), roomy
+        given = await read(intake, chat, roomy)
+        short = await read(
+            intake,
+            ChatRequest.model_validate({"messages": [{"role": "user", "content": "word"}]}),
+            roomy,
         )
     finally:
         intake.close()

@@ -8,7 +8,7 @@ import pytest
 
 from pandagpt.errors import InvalidMedia, MediaTooLarge
 from pandagpt.media.limits import MediaLimits
-from pandagpt.media.loader import digest, load, modality_of
+from pandagpt.media.loader import array_bytes, digest, load, modality_of
 from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
 from tests.media.made import film, gradient, npy, picture, sound, tone, wav
@@ -30,6 +30,7 @@ def test_shapes(modality: Modality) -> None:
     data, shape = FILES[modality]
     array = load(modality, data, OPTIONS, LIMITS)
     assert (array.shape, array.dtype) == (shape, np.float32)
+    assert array.nbytes == array_bytes(modality) <= array_bytes(None)
 
 
 @pytest.mark.parametrize("modality", FILES)

@@ -33,7 +33,12 @@ def create_app(
 ) -> FastAPI:
     """`load` builds and starts the engine; it runs in a thread once the app has started."""
     holder = ModelHolder(load, on_load_failure)
-    intake = Intake(media_limits(settings), settings.max_media_per_request, _max_pending(settings))
+    intake = Intake(
+        media_limits(settings),
+        settings.max_media_per_request,
+        _max_pending(settings),
+        settings.max_decoded_bytes,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

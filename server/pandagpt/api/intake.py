@@ -1,24 +1,27 @@
 """A validated chat request in, what the engine needs out: prompt, decoded media.
 
 Decoding and long tokenising run in a small pool of threads, off the event loop. How many
-requests may be here at once is bounded; more are refused at once.
+requests may be here at once is bounded, more are refused at once; and so is what their
+media take in memory, for which requests wait.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
+from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
 from pandagpt.engine.request import MediaInput
 from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError
 from pandagpt.media.limits import MediaLimits
-from pandagpt.media.loader import digest, load, modality_of
+from pandagpt.media.loader import array_bytes, digest, load, modality_of
 from pandagpt.model.prompt import Prompt, render
 
 # No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
@@ -46,33 +49,57 @@ class EngineInput:
 
 class Intake:
     def __init__(
-        self, limits: MediaLimits, max_media: int, max_pending: int, num_threads: int = 2
+        self,
+        limits: MediaLimits,
+        max_media: int,
+        max_pending: int,
+        max_decoded_bytes: int,
+        num_threads: int = 2,
     ) -> None:
         self._limits = limits
         self._max_media = max_media
         self._max_pending = max_pending
         self._num_pending = 0
+        self._room = Room(max_decoded_bytes)
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="intake")
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def read(self, chat: ChatRequest, model: ServedModel) -> EngineInput:
-        """Raises Overloaded and every RequestError that media or the prompt can cause."""
+    @asynccontextmanager
+    async def read(self, chat: ChatRequest, model: ServedModel) -> AsyncGenerator[EngineInput]:
+        """To be left once the engine has encoded the media: until then they take up room.
+
+        Raises Overloaded and every RequestError that media or the prompt can cause.
+        """
+        async with AsyncExitStack() as stack:
+            with self._pending():
+                conversation = read_messages(chat.messages, self._max_media)
+                # The text first: what is too long anyway must not cost the decoding of its media.
+                prompt = await self._prompt(conversation, chat, model)
+                num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
+                await stack.enter_async_context(self._room.held(num_bytes))
+                media = await self._load_all(conversation.media)
+            yield EngineInput(prompt, media)
+
+    @contextmanager
+    def _pending(self) -> Generator[None]:
         if self._num_pending >= self._max_pending:
             raise Overloaded("The server is reading as many requests as it can. Try again soon.")
         self._num_pending += 1
         try:
-            return await self._read(chat, model)
+            yield
         finally:
             self._num_pending -= 1
 
-    async def _read(self, chat: ChatRequest, model: ServedModel) -> EngineInput:
-        conversation = read_messages(chat.messages, self._max_media)
-        # The text first: what is too long anyway must not cost the decoding of its media.
-        prompt = await self._prompt(conversation, chat, model)
-        loading = [self._run(_load, source, self._limits) for source in conversation.media]
-        return EngineInput(prompt, tuple(await asyncio.gather(*loading)))
+    async def _load_all(self, sources: Sequence[MediaSource]) -> tuple[MediaInput, ...]:
+        """One bad medium spares the pool those behind it."""
+        loading = [asyncio.create_task(self._run(_load, s, self._limits)) for s in sources]
+        try:
+            return tuple(await asyncio.gather(*loading))
+        finally:
+            for task in loading:
+                task.cancel()
 
     async def _prompt(
         self, conversation: Conversation, chat: ChatRequest, model: ServedModel

@@ -1,6 +1,7 @@
 """The one door: a modality and bytes in, the encoder's float32 input out; and its identity."""
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
 
@@ -33,6 +34,23 @@ _BY_FAMILY: Mapping[Family, Modality] = {
     "sound": Modality.AUDIO,
     "table": Modality.IMU,
 }
+
+
+_SHAPES: Mapping[Modality, tuple[int, ...]] = {
+    Modality.IMAGE: (3, 224, 224),
+    Modality.VIDEO: (15, 3, 2, 224, 224),
+    Modality.AUDIO: (3, 1, 128, 204),
+    Modality.DEPTH: (1, 224, 224),
+    Modality.THERMAL: (1, 224, 224),
+    Modality.IMU: (6, 2000),
+}
+
+
+def array_bytes(modality: Modality | None) -> int:
+    """What `load` gives, in memory; None is not known yet, so it counts as the largest."""
+    if modality is None:
+        return max(array_bytes(known) for known in _SHAPES)
+    return 4 * math.prod(_SHAPES[modality])
 
 
 def load(modality: Modality, data: bytes, options: MediaOptions, limits: MediaLimits) -> np.ndarray:

@@ -49,15 +49,15 @@ async def _start(request: Request, chat: ChatRequest) -> Generation:
     state, log = state_of(request), log_of(request)
     serving = state.holder.serving
     model = find_model(serving, chat.model)
-    given = await state.intake.read(chat, model)
-    params = sampling_params(chat, model, len(given.prompt))
-    usage = Usage(len(given.prompt), given.slots_by_modality)
-    log.fields |= {"model": model.id, "media": [item.modality.value for item in given.media]}
-    log.counts = usage.log_fields
-    # A client may send one id twice, and the engine must tell its requests apart.
-    engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
-    wanted = GenerateRequest(engine_id, given.prompt, given.media, params, chat.n)
-    return await start(serving.engine, wanted, usage)
+    async with state.intake.read(chat, model) as given:
+        params = sampling_params(chat, model, len(given.prompt))
+        usage = Usage(len(given.prompt), given.slots_by_modality)
+        log.fields |= {"model": model.id, "media": [item.modality.value for item in given.media]}
+        log.counts = usage.log_fields
+        # A client may send one id twice, and the engine must tell its requests apart.
+        engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
+        wanted = GenerateRequest(engine_id, given.prompt, given.media, params, chat.n)
+        return await start(serving.engine, wanted, usage)
 
 
 def _stream(
