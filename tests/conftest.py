@@ -13,6 +13,10 @@ from pandagpt.model.config import EncoderConfig, ImageBindConfig
 from pandagpt.model.convert import convert
 from pandagpt.model.imagebind import ENCODERS
 
+# Models this small gain nothing from more threads, and on a busy machine threads that wait
+# for each other in a spin made the suite fifty times slower.
+torch.set_num_threads(1)
+
 
 @dataclass(frozen=True, slots=True)
 class Published:

@@ -539,6 +539,18 @@ def test_media_and_prompts_are_let_go_as_soon_as_they_are_read(model: PandaGPT) 
     assert not bench.runner._prompts
 
 
+def test_an_idle_engine_gives_back_what_a_long_answer_took(
+    model: PandaGPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pandagpt.model.llama.FIRST_CAPACITY", 4)
+    bench = Bench(model)
+    bench.add(request(model, "a"))
+    bench.step()
+    assert bench.runner._cache.has_grown
+    bench.engine.abort("a")
+    assert not bench.runner._cache.has_grown
+
+
 def test_a_reset_runner_is_as_new(model: PandaGPT) -> None:
     bench = Bench(model)
     bench.add(request(model, "a"))

@@ -129,6 +129,37 @@ def test_a_moved_row_goes_on_as_before(llama: Llama) -> None:
     close(got, whole(llama, tokens)[11:])
 
 
+@pytest.fixture
+def small_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pandagpt.model.llama.FIRST_CAPACITY", 4)
+
+
+@pytest.mark.usefixtures("small_beginnings")
+def test_a_cache_that_grows_keeps_what_it_holds(llama: Llama) -> None:
+    tokens, other = ids(20), ids(9, 5)
+    cache = KVCache(llama.config, 2, 32)
+    run(llama, cache, [], [(tokens[:3], 0, 0), (other[:3], 1, 0)])
+    assert cache.capacity == 4
+    pairs = zip(tokens[3:9], other[3:], strict=True)
+    for i, (token, beside) in enumerate(pairs, 3):
+        got = run(llama, cache, [(int(token), i), (int(beside), i)], [])
+    assert cache.capacity == 16
+    close(got, torch.stack([whole(llama, tokens)[8], whole(llama, other)[8]]))
+    close(run(llama, cache, [], [(tokens[9:], 0, 9)]), whole(llama, tokens)[9:])
+    assert cache.capacity == 32
+
+
+@pytest.mark.usefixtures("small_beginnings")
+def test_a_cache_ends_at_its_longest() -> None:
+    cache = KVCache(PLAIN, 1, 6)
+    cache.reserve(5)
+    assert cache.capacity == 6
+    with pytest.raises(AssertionError):
+        cache.reserve(7)
+    cache.reset()
+    assert cache.capacity == 4
+
+
 def test_earlier_use_of_a_row_leaves_no_trace() -> None:
     llama = random_llama(PLAIN)
     tokens, other = ids(6), ids(30, 5)

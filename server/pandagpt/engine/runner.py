@@ -33,7 +33,7 @@ class Runner:
     def reset(self) -> None:
         self._prompts.clear()
         self._states.clear()
-        self._cache.slab.zero_()
+        self._cache.reset()
 
     def begin(
         self, sequence: Sequence, prompt: Prompt, rows: Sequences[Tensor], params: SamplingParams
@@ -54,6 +54,8 @@ class Runner:
     def end(self, sequence: Sequence) -> None:
         self.drop_prompt(sequence)
         self._states.pop(sequence, None)
+        if not self._states and self._cache.has_grown:
+            self._cache.reset()
 
     def move(self, moves: Sequences[Move]) -> None:
         for move in moves:
@@ -61,7 +63,7 @@ class Runner:
 
     def clear(self, row: int) -> None:
         """Masked positions are multiplied by zero, which NaN would survive."""
-        self._cache.slab[:, :, row].zero_()
+        self._cache.clear(row)
 
     @torch.inference_mode()
     def forward(self, plan: Plan) -> Tensor:
