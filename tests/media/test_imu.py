@@ -142,6 +142,18 @@ def test_pickles_are_never_read() -> None:
         load(data)
 
 
+@pytest.mark.parametrize("text", ["1," * 5000, "0,0\n" * 5000, "[" + "[]," * 5000 + "[]]"])
+def test_numbers_are_counted_before_they_are_read(text: str) -> None:
+    with pytest.raises(MediaTooLarge, match="far more numbers than the 99 rows"):
+        load(text.encode(), MediaLimits(max_imu_rows=99))
+
+
+def test_json_may_be_written_out() -> None:
+    """One number a line, as `indent` does."""
+    text = json.dumps(rows(50).tolist(), indent=2)
+    assert np.array_equal(load(text.encode(), MediaLimits(max_imu_rows=50)), load(csv(rows(50))))
+
+
 @pytest.mark.parametrize(
     "data", [csv(rows(11)), json.dumps(rows(11).tolist()).encode(), npy(rows(11))]
 )

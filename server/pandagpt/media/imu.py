@@ -23,10 +23,17 @@ NUM_STEPS = 2000
 RATE_RANGE_HZ = (1.0, 100_000.0)
 # Raw 16-bit counts still fit; beyond it the encoder's float16 sums would not.
 _MAX_VALUE = 1e5
+# What separates cells and rows. A row of JSON has six commas and a bracket; twice that is
+# let through, for blank lines and the like.
+_MARKS = (b",", b";", b"\t", b"\r", b"\n", b"[", b"{")
+_MARKS_PER_ROW = 16
 
 
 def load(data: bytes, options: MediaOptions, limits: MediaLimits) -> np.ndarray:
-    rows, stated_rate_hz = _READERS[_kind(data, options)](data, limits)
+    kind = _kind(data, options)
+    if kind is not NPY:
+        _check_num_cells(data, limits)
+    rows, stated_rate_hz = _READERS[kind](data, limits)
     rows_N6 = _check_rows(rows, limits)
     return imu_array(rows_N6, options.sample_rate_hz or stated_rate_hz or SAMPLE_RATE_HZ)
 
@@ -75,6 +82,16 @@ def _check_rows(rows: np.ndarray, limits: MediaLimits) -> np.ndarray:
             "Send m/s² and rad/s, and leave out missing samples."
         )
     return rows
+
+
+def _check_num_cells(text: bytes, limits: MediaLimits) -> None:
+    """Before text is split: 32 MB of commas and brackets would become gigabytes of objects."""
+    num_cells = sum(text.count(mark) for mark in _MARKS)
+    if num_cells > _MARKS_PER_ROW * (limits.max_imu_rows + 2):
+        raise MediaTooLarge(
+            f"The IMU recording has far more numbers than the {limits.max_imu_rows} rows of six "
+            "that are allowed. Cut it: the model sees ten seconds."
+        )
 
 
 def _check_num_rows(num_rows: int, limits: MediaLimits) -> None:
