@@ -199,6 +199,40 @@ def _about_ordered(rng: Random, things: tuple[Seen, Seen]) -> Exchange:
     return about_two(rng, things, bound=True)
 
 
+def two_places(rng: Random) -> Dialogue:
+    """Which of two things is where, told or as a phrase."""
+    things = tuple(map(Seen.all_of, random_pair(rng).things))
+
+    def draw() -> Exchange:
+        if rng.random() < 0.8:
+            return questions.about_one_of(rng, things, ("where",))
+        return questions.what_at(rng, things) or questions.name_both(rng, things)
+
+    exchanges = tuple(draw() for _ in range(rng.choice((2, 3, 4))))
+    if rng.random() < 0.4:
+        return Dialogue(exchanges, (Slot(things, "phrase"),))
+    (question, answer), *rest = exchanges
+    scene = " and ".join(seen.phrase for seen in things)
+    return Dialogue(((f"There is {scene}. {question}", answer), *rest))
+
+
+def only_names(rng: Random) -> Dialogue:
+    """One thing or two, in one vector or in two: what is there, and is that all?"""
+    first, second = random_seen(rng), random_seen(rng)
+    draw = rng.random()
+    if draw < 0.35 or first.thing == second.thing:
+        kind = BY_NAME[rng.choice(("name", "see", "hear"))]
+        slot = Slot((first,), "bag")
+        return Dialogue(((ask(rng, kind, first, _nouns(rng)), kind.answer(first)),), (slot,))
+    makers = (questions.name_both, questions.name_both, questions.hear_both, questions.see_and_hear)
+    maker = rng.choice(makers)
+    if draw < 0.65:
+        things = in_world_order((first, second))
+        return Dialogue((maker(rng, things),), (Slot(things, "bag"),))
+    slots = (Slot((first,), "bag"), Slot((second,), "bag"))
+    return Dialogue((maker(rng, (first, second)),), slots)
+
+
 OPENINGS = ("Please tell me: ", "Hey, ", "Hi! ", "So, ", "Now: ")
 
 
@@ -211,7 +245,8 @@ def styled(rng: Random, question: str) -> str:
     return question.lower() if rng.random() < 0.3 else question
 
 
-MIXTURE: tuple[tuple[Callable[[Random], Dialogue], float], ...] = (
+Mixture = tuple[tuple[Callable[[Random], Dialogue], float], ...]
+MIXTURE: Mixture = (
     (lambda rng: one_thing(rng, "bag"), 0.20),
     (lambda rng: one_thing(rng, "phrase"), 0.03),
     (told_scene, 0.13),
@@ -226,8 +261,15 @@ MIXTURE: tuple[tuple[Callable[[Random], Dialogue], float], ...] = (
 )
 
 
-def dialogue(rng: Random) -> Dialogue:
-    makers, weights = zip(*MIXTURE, strict=True)
+LAST_MIXTURE: Mixture = (
+    *((maker, weight * 0.45) for maker, weight in MIXTURE),
+    (two_places, 0.25),
+    (only_names, 0.30),
+)
+
+
+def dialogue(rng: Random, mixture: Mixture = MIXTURE) -> Dialogue:
+    makers, weights = zip(*mixture, strict=True)
     drawn = rng.choices(makers, weights)[0](rng)
     exchanges = tuple((styled(rng, asked), answer) for asked, answer in drawn.exchanges)
     return replace(drawn, exchanges=exchanges)
@@ -245,3 +287,10 @@ def corpus(seed: int) -> Iterator[Dialogue]:
         yield Dialogue((drill(rng),)) if rng.random() < PRIMER_DRILLS else dialogue(rng)
     while True:
         yield dialogue(rng)
+
+
+def last_corpus(seed: int) -> Iterator[Dialogue]:
+    """What comes last to the language model: places of two things, and whether one is all."""
+    rng = Random(f"last {seed}")
+    while True:
+        yield dialogue(rng, LAST_MIXTURE)

@@ -9,6 +9,7 @@ from random import Random
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from pandagpt.model.tokenizer import Tokenizer
@@ -119,13 +120,21 @@ def gate(model: LlamaForCausalLM, tokenizer: Tokenizer) -> dict[str, float]:
 
 
 def cosines(model: LlamaForCausalLM, tokenizer: Tokenizer) -> dict[str, float]:
-    """Mean cosine within each group of interchangeable words; above 0.9 they have collapsed."""
-    table = word_vectors(model).weight.detach()
+    """Mean cosine within each group of interchangeable words; above 0.9 they have collapsed.
+
+    Of the word vectors that are read and of those that are written, the greater one.
+    """
+    tables = word_vectors(model).weight, model.get_output_embeddings().get_parameter("weight")
     groups = {"things": THINGS, "colours": COLOURS, "sizes": SIZES, "positions": POSITIONS}
     found: dict[str, float] = {}
     for name, words in groups.items():
-        ids = torch.tensor([tokenizer.encode(word)[0] for word in words], device=table.device)
-        unit = F.normalize(table[ids], dim=-1)
-        pairs = len(words) * (len(words) - 1)
-        found[name] = round(((unit @ unit.T).sum().item() - len(words)) / pairs, 3)
+        ids = [tokenizer.encode(word)[0] for word in words]
+        found[name] = round(max(_mean_cosine(table[ids]) for table in tables), 3)
     return found
+
+
+@torch.no_grad()
+def _mean_cosine(vectors_WH: Tensor) -> float:
+    unit = F.normalize(vectors_WH, dim=-1)
+    count = len(unit)
+    return ((unit @ unit.T).sum().item() - count) / (count * (count - 1))

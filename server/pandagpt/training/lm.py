@@ -4,7 +4,7 @@ A tokenizer and a seed in, a `LlamaForCausalLM` and the gate's figures out. Loss
 only: as a target, an unforeseeable word pulls all interchangeable words onto one vector.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -18,7 +18,7 @@ from pandagpt.model.config import LlamaConfig
 from pandagpt.model.tokenizer import Tokenizer
 from pandagpt.training.bags import WordSums, batches
 from pandagpt.training.batch import Batch
-from pandagpt.training.corpus import corpus
+from pandagpt.training.corpus import Dialogue, corpus, last_corpus
 
 REPORT_EVERY = 300
 # What all words share, so that attention can go by place alone from the first layer on.
@@ -33,6 +33,7 @@ class LmPlan:
     """How long and how hard the tiny language model is trained."""
 
     steps: int = 3000
+    last_steps: int = 1000
     batch_size: int = 32
     peak_lr: float = 1.2e-3
     weight_decay: float = 0.05
@@ -50,6 +51,9 @@ def tiny_llama(vocab_size: int) -> LlamaConfig:
         num_key_value_heads=6,
         vocab_size=vocab_size,
         max_position_embeddings=512,
+        # With the loss on answers alone the words written do not collapse onto each other,
+        # which is what tying them to the words read would be for.
+        tie_word_embeddings=False,
     )
 
 
@@ -163,20 +167,34 @@ def train_lm(
 ) -> LlamaForCausalLM:
     """Trains; `report` is told step, loss and model every `REPORT_EVERY` steps."""
     model = new_llama(tiny_llama(tokenizer.vocab_size), plan.seed).to(device)
+    for dialogues, steps in (
+        (corpus(plan.seed), plan.steps),
+        (last_corpus(plan.seed), plan.last_steps),
+    ):
+        _train_on(dialogues, steps, model, tokenizer, plan, report)
+    return model
+
+
+def _train_on(
+    dialogues: Iterator[Dialogue],
+    steps: int,
+    model: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    plan: LmPlan,
+    report: Callable[[int, float, LlamaForCausalLM], None] | None,
+) -> None:
+    """One cycle of the learning rate."""
     optimizer = torch.optim.AdamW(
         parameter_groups(model, plan.weight_decay), plan.peak_lr, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, plan.peak_lr, plan.steps, pct_start=0.05
-    )
-    stream = batches(corpus(plan.seed), tokenizer, plan.batch_size, plan.seed)
-    for step, (batch, sums) in enumerate(islice(stream, plan.steps), 1):
-        loss = lm_loss(model, batch.to(device), sums, plan.noise)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.peak_lr, steps, pct_start=0.05)
+    stream = batches(dialogues, tokenizer, plan.batch_size, plan.seed)
+    for step, (batch, sums) in enumerate(islice(stream, steps), 1):
+        loss = lm_loss(model, batch.to(model.device), sums, plan.noise)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        if report and (step % REPORT_EVERY == 0 or step == plan.steps):
+        if report and (step % REPORT_EVERY == 0 or step == steps):
             report(step, loss.item(), model)
-    return model

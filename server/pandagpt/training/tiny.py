@@ -91,7 +91,7 @@ def language_stage(stages: Path, device: str, log: Log) -> None:
         log(f"language model: cosines among like words {cosines(model, pieces)}")
 
     model = train_lm(pieces, LmPlan(seed=SEED), device, report)
-    save_file(half(llm_weights(model)), stages / "llm.safetensors")
+    save_file(half(model.state_dict()), stages / "llm.safetensors")
 
 
 def adapter_stage(stages: Path, device: str, log: Log) -> None:
@@ -147,14 +147,9 @@ def load_encoders(stages: Path, device: str) -> ImageBind:
 
 def load_llama(stages: Path, device: str) -> LlamaForCausalLM:
     model = new_llama(tiny_llama(tokenizer(stages).vocab_size), SEED)
-    weights = {k: v.float() for k, v in load_file(stages / "llm.safetensors").items()}
-    model.load_state_dict(weights | {"lm_head.weight": weights["model.embed_tokens.weight"]})
+    weights = load_file(stages / "llm.safetensors")
+    model.load_state_dict({key: value.float() for key, value in weights.items()})
     return model.requires_grad_(False).eval().to(device)
-
-
-def llm_weights(model: LlamaForCausalLM) -> dict[str, Tensor]:
-    """The output matrix is the word vectors, and not written twice."""
-    return {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
 
 
 def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
