@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
 import pandagpt
-from pandagpt.cli.exit import USAGE_ERROR, OperatorError, fail
+from pandagpt.cli.exit import INTERRUPTED, USAGE_ERROR, OperatorError, fail
 from pandagpt.errors import PandaError
 from pandagpt.settings import explain
 
@@ -44,4 +44,4 @@ def main(arguments: list[str] | None = None) -> None:
     except (PandaError, OperatorError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

@@ -2,12 +2,11 @@
 
 import signal
 import socket
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pandagpt.cli.exit import OperatorError
+from pandagpt.cli.exit import INTERRUPTED, OperatorError, leave
 from pandagpt.settings import Settings
 
 if TYPE_CHECKING:
@@ -81,8 +80,11 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     )
     server = uvicorn.Server(config)
     # Uvicorn repeats the signal it has obeyed; a server that was told to end has ended well.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server.run(sockets=[listener])
+    signal.signal(signal.SIGTERM, lambda *_: leave(0))
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        leave(INTERRUPTED)
     if failures:
         raise failures[0]
 
