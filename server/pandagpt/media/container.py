@@ -16,7 +16,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from pandagpt.errors import InvalidMedia
-from pandagpt.media.sniff import Kind
+from pandagpt.media.mp4 import check_num_samples
+from pandagpt.media.sniff import MP4, Kind
 
 SOUND_CODECS = (
     "aac,alac,flac,mp3,mp3float,opus,libopus,vorbis,pcm_alaw,pcm_mulaw,pcm_f32be,pcm_f32le,"
@@ -40,6 +41,8 @@ def open_container(
     data: bytes, kind: Kind, codecs: str, max_pixels: int
 ) -> Generator[InputContainer]:
     """Closes it at the end. Whatever the library raises inside becomes one InvalidMedia."""
+    if kind is MP4:
+        check_num_samples(data)
     options = {
         "format_whitelist": _FORMATS,
         "protocol_whitelist": "",
