@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pandagpt.model.checkpoint import load_bundle
-from pandagpt.training import tiny
+from pandagpt.training import gate, tiny
 from pandagpt.training.align import new_encoders, save_encoders
 from pandagpt.training.evaluation import BEGIN
 from pandagpt.training.instruct import SftPlan
@@ -23,6 +23,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         patch.setattr(tiny, "SftPlan", functools.partial(SftPlan, steps=2, batch_size=4))
         patch.setattr(tiny, "GALLERY_SIZE", 80)
+        patch.setattr(gate, "NUM_PROBES", 2)
         tiny.vocabulary_stage(folder, lambda line: None)
         size = tiny.tokenizer(folder).vocab_size
         save_encoders(new_encoders(size), folder)
