@@ -22,6 +22,7 @@ is for the operator and names files.
 """
 
 from pathlib import Path
+from typing import Self
 
 
 class PandaError(Exception):
@@ -57,7 +58,15 @@ class UnsupportedValue(RequestError):
 
 
 class ContextLengthExceeded(RequestError):
-    pass
+    @classmethod
+    def of_messages(cls, num_tokens: int | str, max_model_len: int) -> Self:
+        # Clients match these words: LiteLLM the sentence, LangChain the code in brackets.
+        return cls(
+            f"This model's maximum context length is {max_model_len} tokens. However, your "
+            f"messages resulted in {num_tokens} tokens. Please reduce the length of the messages. "
+            "(context_length_exceeded)",
+            "messages",
+        )
 
 
 class UnsupportedContentType(RequestError):

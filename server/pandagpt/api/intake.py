@@ -106,14 +106,15 @@ class Intake:
     ) -> Prompt:
         num_chars = conversation.num_chars
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
-            raise _too_long(model, f"at least {num_chars // MAX_CHARS_PER_TOKEN}")
+            at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
+            raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
         arguments = (conversation.turns, model.tokenizer, chat.fusion or model.fusion)
         if num_chars > MAX_INLINE_CHARS:
             prompt = await self._run(render, *arguments)
         else:
             prompt = render(*arguments)
         if len(prompt) >= model.max_model_len:
-            raise _too_long(model, str(len(prompt)))
+            raise ContextLengthExceeded.of_messages(len(prompt), model.max_model_len)
         return prompt
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
@@ -133,13 +134,3 @@ def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
 def _read(source: MediaSource, max_bytes: int) -> bytes:
     read = decode_data if source.is_data else read_url
     return read(source.text, max_bytes)
-
-
-def _too_long(model: ServedModel, num_tokens: str) -> ContextLengthExceeded:
-    # Clients match these words: LiteLLM the sentence, LangChain the code in brackets.
-    return ContextLengthExceeded(
-        f"This model's maximum context length is {model.max_model_len} tokens. However, your "
-        f"messages resulted in {num_tokens} tokens. Please reduce the length of the messages. "
-        "(context_length_exceeded)",
-        "messages",
-    )

@@ -59,12 +59,7 @@ class _Job:
 def check_length(request: GenerateRequest, max_model_len: int) -> None:
     """At least one token must fit behind the prompt."""
     if len(request.prompt) >= max_model_len:
-        raise ContextLengthExceeded(
-            f"This model's maximum context length is {max_model_len} tokens. However, your "
-            f"messages resulted in {len(request.prompt)} tokens. Please reduce the length of "
-            "the messages. (context_length_exceeded)",
-            "messages",
-        )
+        raise ContextLengthExceeded.of_messages(len(request.prompt), max_model_len)
 
 
 def engine_failure() -> EngineFailure:
