@@ -39,9 +39,9 @@ REPORT_EVERY = 100
 
 @dataclass(frozen=True, slots=True)
 class SftPlan:
-    steps: int = 350
+    steps: int = 250
     batch_size: int = 48
-    peak_lr: float = 2e-3
+    peak_lr: float = 6e-4
     noise: float = 0.5
     lora: LoraConfig = field(default_factory=lambda: LoraConfig(r=16, alpha=16))
     seed: int = 0
