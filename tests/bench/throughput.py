@@ -46,8 +46,8 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
 }
 SAMPLES = Path(pandagpt.__file__).parent / "samples"
 STREAMS = (1, 8, 32)
-TOKENS_PER_STREAM = 128
-TRIES = 5
+ANSWER_TOKENS = (32, 128)
+TRIES = 9
 FIRST_TOKEN_RUNS = 15
 FIRST_TEXT = re.compile(rb'"content":"[^"]')
 
@@ -123,16 +123,16 @@ async def first_token(url: str, kind: str | None) -> list[float]:
     return runs
 
 
-def bodies(count: int) -> list[dict[str, Any]]:
+def bodies(count: int, num_tokens: int) -> list[dict[str, Any]]:
     """Prompts of different lengths, so that rows of a batch are never in step."""
     texts = [f"{'What is it, then? ' * (1 + i % 7)}{i}" for i in range(count)]
-    options = {"max_tokens": TOKENS_PER_STREAM, "min_tokens": TOKENS_PER_STREAM, "ignore_eos": True}
+    options = {"max_tokens": num_tokens, "min_tokens": num_tokens, "ignore_eos": True}
     return [chat(question(text), **options) for text in texts]
 
 
-async def parallel(url: str, count: int) -> tuple[float, Sequence[Stream]]:
+async def parallel(url: str, count: int, num_tokens: int) -> tuple[float, Sequence[Stream]]:
     start = time.perf_counter()
-    streams = await asyncio.gather(*(run_stream(url, body) for body in bodies(count)))
+    streams = await asyncio.gather(*(run_stream(url, body) for body in bodies(count, num_tokens)))
     seconds = time.perf_counter() - start
     return sum(s.num_tokens for s in streams) / seconds, streams
 
@@ -143,19 +143,25 @@ async def measure(url: str) -> list[tuple[str, str]]:
         runs = await first_token(url, kind)
         figures = f"{statistics.median(runs):.0f} [{min(runs):.0f}..{max(runs):.0f}]"
         rows.append((f"first token, {kind or 'text'} question, ms", figures))
-    alone = [await run_stream(url, body) for body in bodies(max(STREAMS))]
+    for num_tokens in ANSWER_TOKENS:
+        rows += await throughput(url, num_tokens)
+    return rows
+
+
+async def throughput(url: str, num_tokens: int) -> list[tuple[str, str]]:
+    rows = []
+    alone = [await run_stream(url, body) for body in bodies(max(STREAMS), num_tokens)]
     rates = {}
     for count in STREAMS:
-        # The first opens connections and does not count.
-        tries = [await parallel(url, count) for _ in range(1 + TRIES)][1:]
+        tries = [await parallel(url, count, num_tokens) for _ in range(TRIES)]
         rates[count] = statistics.median(rate for rate, _ in tries)
         same = all(
             a.text == b.text for _, streams in tries for a, b in zip(alone, streams, strict=False)
         )
         figures = f"{rates[count]:.0f} (texts equal to alone: {'yes' if same else 'NO'})"
-        rows.append((f"output tokens/s, {count} streams", figures))
+        rows.append((f"output tokens/s, {count} streams of {num_tokens}", figures))
     ratio = rates[STREAMS[-1]] / rates[1]
-    rows.append((f"throughput of {STREAMS[-1]} streams over one", f"{ratio:.1f}x"))
+    rows.append((f"  {STREAMS[-1]} streams over one", f"{ratio:.1f}x"))
     return rows
 
 

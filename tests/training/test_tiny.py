@@ -37,7 +37,7 @@ def test_a_bundle_comes_out_that_the_server_loads(stages: Path, tmp_path: Path) 
     tiny.bundle_stage(stages, out)
     model = load_bundle(out, "cpu", torch.float32)
     assert model.name == "pandagpt-tiny"
-    assert model.fusion == "interleave"
+    assert model.fusion == "sum"
     assert sum(path.stat().st_size for path in out.iterdir()) < 15_000_000
     assert BEGIN in (out / "README.md").read_text(encoding="utf-8")
 

@@ -117,7 +117,7 @@ def bundle_stage(stages: Path, out: Path) -> None:
         llama=tiny_llama(pieces.vocab_size),
         lora=SftPlan().lora,
         text_tokenizer="sentencepiece",
-        fusion="interleave",
+        fusion="sum",
         max_model_len=tiny_llama(pieces.vocab_size).max_position_embeddings,
     )
     write_bundle(

@@ -32,7 +32,6 @@ def render_samples() -> dict[str, bytes]:
         "red_car.png": image_file(_one("car", "red"), SIDE),
         "blue_bird.png": image_file(_one("bird", "blue", "small", "top"), SIDE),
         "green_frog.png": image_file(_one("frog", "green", "large", "left"), SIDE),
-        "cat_and_drum.png": image_file(_cat_and_drum(), SIDE),
         "frog.wav": _sound("frog"),
         "guitar.wav": _sound("guitar"),
         "rain.wav": _sound("rain"),
@@ -57,12 +56,6 @@ def main() -> None:
 
 def _one(thing: str, colour: str, size: Size = "large", position: Position = "middle") -> Stage:
     return stage(Scene((Placed(thing, colour, size, position),)), Random(f"{SEED}/{thing}"))
-
-
-def _cat_and_drum() -> Stage:
-    cat = Placed("cat", "orange", "large", "left")
-    drum = Placed("drum", "blue", "large", "right")
-    return stage(Scene((cat, drum)), Random(f"{SEED}/cat and drum"))
 
 
 def _sound(thing: str) -> bytes:
