@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pandagpt.model.tokenizer import Tokenizer
-from pandagpt.training.vocabulary import train_vocabulary
+from pandagpt.training.corpus.vocabulary import train_vocabulary
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ import torch
 
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.tokenizer import Tokenizer
-from pandagpt.training.bags import (
+from pandagpt.training.batch import collate, example
+from pandagpt.training.corpus.bags import (
     batch_of,
     batches,
     turns_of,
@@ -17,10 +18,9 @@ from pandagpt.training.bags import (
     word_sums,
     worded,
 )
-from pandagpt.training.batch import collate, example
-from pandagpt.training.corpus import Dialogue, Slot, corpus
+from pandagpt.training.corpus.dialogues import Dialogue, Slot, corpus
+from pandagpt.training.corpus.kinds import Seen
 from pandagpt.training.gate import PROBES, cosines, exact
-from pandagpt.training.kinds import Seen
 from pandagpt.training.lm import (
     LOOK_BACK,
     answer_logits,

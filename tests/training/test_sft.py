@@ -13,6 +13,7 @@ from pandagpt.model.config import LlamaConfig, LoraConfig
 from pandagpt.model.prompt import MediaRef, Turn
 from pandagpt.model.tokenizer import Tokenizer
 from pandagpt.training.batch import example
+from pandagpt.training.corpus.kinds import BY_NAME, HELD_OUT_KINDS, Seen
 from pandagpt.training.gallery import LENGTHS, Gallery
 from pandagpt.training.instruct import (
     SftPlan,
@@ -22,7 +23,6 @@ from pandagpt.training.instruct import (
     instruct,
     lessons,
 )
-from pandagpt.training.kinds import BY_NAME, HELD_OUT_KINDS, Seen
 from pandagpt.training.lm import new_llama, word_vectors
 from pandagpt.training.schedule import learning_rate
 from pandagpt.training.sft import (

@@ -14,9 +14,9 @@ from pandagpt.media.loader import digest, load
 from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
 from pandagpt.model.prompt import Fusion, MediaRef, Turn
+from pandagpt.training.corpus.kinds import BY_NAME, HELD_OUT_KINDS, Seen
 from pandagpt.training.gate import PROBES
 from pandagpt.training.heldout import held_out
-from pandagpt.training.kinds import BY_NAME, HELD_OUT_KINDS, Seen
 from pandagpt.training.world.things import COLOURS, POSITIONS, SIZES, THINGS, Placed
 
 SEED = 7_000_000

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pandagpt.training.kinds import Seen
+from pandagpt.training.corpus.kinds import Seen
 from pandagpt.training.world.things import Scene
 
 # The mean over a recording's clips is shorter than one embedding, which has length one.

@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import LlamaForCausalLM
 
 from pandagpt.model.tokenizer import Tokenizer
-from pandagpt.training import questions
-from pandagpt.training.bags import batch_of, word_pieces, worded
-from pandagpt.training.chatter import chatter
-from pandagpt.training.corpus import Dialogue, Form, Slot, in_world_order
-from pandagpt.training.kinds import BY_NAME, HELD_OUT_KINDS, Exchange, Seen, ask
+from pandagpt.training.corpus import questions
+from pandagpt.training.corpus.bags import batch_of, word_pieces, worded
+from pandagpt.training.corpus.chatter import chatter
+from pandagpt.training.corpus.dialogues import Dialogue, Form, Slot, in_world_order
+from pandagpt.training.corpus.kinds import BY_NAME, HELD_OUT_KINDS, Exchange, Seen, ask
 from pandagpt.training.lm import answer_logits, word_vectors
 from pandagpt.training.world.things import (
     COLOURS,

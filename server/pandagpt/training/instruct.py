@@ -17,13 +17,13 @@ from transformers import LlamaForCausalLM
 from pandagpt.model.config import LoraConfig
 from pandagpt.model.prompt import Fusion, MediaRef, Turn
 from pandagpt.model.tokenizer import Tokenizer
-from pandagpt.training import questions
-from pandagpt.training.bags import word_pieces, word_sums
 from pandagpt.training.batch import Example, example
-from pandagpt.training.chatter import chatter
-from pandagpt.training.corpus import in_world_order, styled
+from pandagpt.training.corpus import questions
+from pandagpt.training.corpus.bags import word_pieces, word_sums
+from pandagpt.training.corpus.chatter import chatter
+from pandagpt.training.corpus.dialogues import in_world_order, styled
+from pandagpt.training.corpus.kinds import BY_NAME, Exchange, Seen, ask
 from pandagpt.training.gallery import Gallery, Shown
-from pandagpt.training.kinds import BY_NAME, Exchange, Seen, ask
 from pandagpt.training.lm import word_vectors
 from pandagpt.training.sft import (
     SftBatch,

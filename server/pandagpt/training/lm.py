@@ -16,9 +16,9 @@ from transformers import LlamaForCausalLM
 
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.tokenizer import Tokenizer
-from pandagpt.training.bags import WordSums, batches
 from pandagpt.training.batch import Batch
-from pandagpt.training.corpus import Dialogue, corpus, last_corpus
+from pandagpt.training.corpus.bags import WordSums, batches
+from pandagpt.training.corpus.dialogues import Dialogue, corpus, last_corpus
 
 REPORT_EVERY = 300
 # What all words share, so that attention can go by place alone from the first layer on.

@@ -24,12 +24,12 @@ from pandagpt.training.align import (
     new_encoders,
     train_encoders,
 )
+from pandagpt.training.corpus.vocabulary import train_vocabulary
 from pandagpt.training.gallery import Gallery
 from pandagpt.training.gate import cosines, gate
 from pandagpt.training.instruct import SftPlan, instruct
 from pandagpt.training.lm import LmPlan, new_llama, tiny_llama, train_lm
 from pandagpt.training.renderings import draw_pictures
-from pandagpt.training.vocabulary import train_vocabulary
 from pandagpt.training.world.things import Scene
 
 SEED = 0

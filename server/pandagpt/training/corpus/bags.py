@@ -16,7 +16,7 @@ from torch import Tensor
 from pandagpt.model.prompt import MediaRef, MediaSlot, Prompt, Turn
 from pandagpt.model.tokenizer import Tokenizer
 from pandagpt.training.batch import Batch, Example, collate, example
-from pandagpt.training.corpus import Dialogue, Slot
+from pandagpt.training.corpus.dialogues import Dialogue, Slot
 from pandagpt.training.world.things import COLOURS, POSITIONS, SIZES, THINGS, WORDS
 
 Bag = tuple[tuple[str, float], ...]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from pandagpt.training.facts import FACTS, Facts
-from pandagpt.training.paraphrases import PARAPHRASES
+from pandagpt.training.corpus.facts import FACTS, Facts
+from pandagpt.training.corpus.paraphrases import PARAPHRASES
 from pandagpt.training.world.things import (
     PLACES,
     Placed,

@@ -6,7 +6,7 @@ What is `Seen` in, a question and its true answer out. Open questions about one 
 
 from random import Random
 
-from pandagpt.training.kinds import BY_NAME, MEDIA_NOUNS, Exchange, Seen, ask, capital
+from pandagpt.training.corpus.kinds import BY_NAME, MEDIA_NOUNS, Exchange, Seen, ask, capital
 from pandagpt.training.world.things import COLOURS, PLACES, POSITIONS, SIZES, THINGS, with_article
 
 

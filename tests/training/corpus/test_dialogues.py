@@ -5,11 +5,25 @@ from random import Random
 
 import pytest
 
-from pandagpt.training import questions
-from pandagpt.training.chatter import LOOKS, nonce
-from pandagpt.training.corpus import Dialogue, corpus, in_world_order, random_seen, two_in_bag
-from pandagpt.training.facts import FACTS
-from pandagpt.training.kinds import BY_NAME, HELD_OUT_KINDS, KINDS, SFT_KINDS, Kind, Seen, ask
+from pandagpt.training.corpus import questions
+from pandagpt.training.corpus.chatter import LOOKS, nonce
+from pandagpt.training.corpus.dialogues import (
+    Dialogue,
+    corpus,
+    in_world_order,
+    random_seen,
+    two_in_bag,
+)
+from pandagpt.training.corpus.facts import FACTS
+from pandagpt.training.corpus.kinds import (
+    BY_NAME,
+    HELD_OUT_KINDS,
+    KINDS,
+    SFT_KINDS,
+    Kind,
+    Seen,
+    ask,
+)
 from pandagpt.training.world.things import COLOURS, THINGS
 
 CAR = Seen("car", "red", "small", "left")

@@ -7,7 +7,7 @@ of interchangeable words apart: without them all colours may collapse onto one v
 from collections.abc import Sequence
 from random import Random
 
-from pandagpt.training.kinds import BY_NAME, KINDS, Exchange, Seen, capital
+from pandagpt.training.corpus.kinds import BY_NAME, KINDS, Exchange, Seen, capital
 from pandagpt.training.world.things import COLOURS, PLACES, POSITIONS, SIZES, THINGS, with_article
 
 ABOUT_ME = (

@@ -9,7 +9,7 @@ from itertools import islice
 
 import sentencepiece
 
-from pandagpt.training.corpus import corpus
+from pandagpt.training.corpus.dialogues import corpus
 
 VOCAB_SIZE = 1280
 NUM_DIALOGUES = 12_000

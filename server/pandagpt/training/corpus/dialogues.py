@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
-from pandagpt.training import questions
-from pandagpt.training.chatter import chatter, drill
-from pandagpt.training.kinds import (
+from pandagpt.training.corpus import questions
+from pandagpt.training.corpus.chatter import chatter, drill
+from pandagpt.training.corpus.kinds import (
     BY_NAME,
     KINDS,
     MEDIA_NOUNS,

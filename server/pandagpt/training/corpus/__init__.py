@@ -1,0 +1,1 @@
+"""What the tiny language model reads: scenes in words, questions, facts and small talk."""
