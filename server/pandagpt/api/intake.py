@@ -18,7 +18,7 @@ from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
-from pandagpt.engine.request import MediaInput
+from pandagpt.engine.request import MediaInput, check_length
 from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes, digest, load, modality_of
@@ -113,8 +113,7 @@ class Intake:
             prompt = await self._run(render, *arguments)
         else:
             prompt = render(*arguments)
-        if len(prompt) >= model.max_model_len:
-            raise ContextLengthExceeded.of_messages(len(prompt), model.max_model_len)
+        check_length(prompt, model.max_model_len)
         return prompt
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:

@@ -13,12 +13,12 @@ from torch import Tensor
 from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
-from pandagpt.engine.request import Delta, GenerateRequest, TokenLogprob
+from pandagpt.engine.request import Delta, GenerateRequest, TokenLogprob, check_length
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
 from pandagpt.engine.sequence import Sequence
-from pandagpt.errors import ContextLengthExceeded, EngineFailure, PandaError
+from pandagpt.errors import EngineFailure, PandaError
 from pandagpt.logs import get_logger
 
 log = get_logger()
@@ -56,12 +56,6 @@ class _Job:
         return len(self.rows) == len(set(self.keys))
 
 
-def check_length(request: GenerateRequest, max_model_len: int) -> None:
-    """At least one token must fit behind the prompt."""
-    if len(request.prompt) >= max_model_len:
-        raise ContextLengthExceeded.of_messages(len(request.prompt), max_model_len)
-
-
 def engine_failure() -> EngineFailure:
     return EngineFailure("The engine failed while it served this request. Try again.")
 
@@ -82,17 +76,13 @@ class Engine:
         return bool(self._scheduler.rows or self._scheduler.waiting)
 
     @property
-    def num_running(self) -> int:
-        return len(self._scheduler.rows)
-
-    @property
     def num_requests(self) -> int:
         return len(self._jobs)
 
     def add(self, request: GenerateRequest) -> list[EncodeJob]:
         """The media that must be encoded before the request can run; none: it runs."""
         assert request.request_id not in self._jobs, "request ids are unique"
-        check_length(request, self._runner.max_model_len)
+        check_length(request.prompt, self._runner.max_model_len)
         job = _Job(
             request,
             [(request.cache_salt, medium.digest) for medium in request.media],

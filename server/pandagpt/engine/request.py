@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from pandagpt.errors import ContextLengthExceeded
 from pandagpt.media.modality import Modality
 from pandagpt.model.prompt import Prompt
 
@@ -79,3 +80,9 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
+
+
+def check_length(prompt: Prompt, max_model_len: int) -> None:
+    """At least one token must fit behind the prompt."""
+    if len(prompt) >= max_model_len:
+        raise ContextLengthExceeded.of_messages(len(prompt), max_model_len)

@@ -16,8 +16,8 @@ import torch
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, Encoder
-from pandagpt.engine.engine import Engine, Event, check_length, engine_failure
-from pandagpt.engine.request import GenerateRequest, SamplingParams
+from pandagpt.engine.engine import Engine, Event, engine_failure
+from pandagpt.engine.request import GenerateRequest, SamplingParams, check_length
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.stream import DeltaStream
 from pandagpt.errors import Overloaded, PandaError
@@ -83,7 +83,7 @@ class Worker:
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Refuses at once, here and not at the first delta: `Overloaded`, or a prompt too long."""
         self._refuse_if_full()
-        check_length(request, self._config.max_model_len or self._model.max_model_len)
+        check_length(request.prompt, self._config.max_model_len or self._model.max_model_len)
         self._enter_loop()
         stream = DeltaStream(request.n, partial(self._abort, request.request_id))
         assert request.request_id not in self._streams, "request ids are unique"

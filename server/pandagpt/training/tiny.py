@@ -21,6 +21,7 @@ from pandagpt.model.tokenizer import Tokenizer
 from pandagpt.training.align import (
     EncoderPlan,
     embed_pictures,
+    load_encoders,
     new_encoders,
     train_encoders,
 )
@@ -30,7 +31,6 @@ from pandagpt.training.gate import cosines, gate
 from pandagpt.training.instruct import SftPlan, instruct
 from pandagpt.training.lm import LmPlan, new_llama, tiny_llama, train_lm
 from pandagpt.training.renderings import draw_pictures
-from pandagpt.training.world.things import Scene
 
 SEED = 0
 # Neither the encoders' pictures (seed 1) nor the evaluation's.
@@ -100,7 +100,8 @@ def adapter_stage(stages: Path, device: str, log: Log) -> None:
         return
     pieces = tokenizer(stages)
     plan = SftPlan(seed=SEED)
-    gallery = picture_gallery(load_encoders(stages, device), plan.noise)
+    encoders = load_encoders(stages, pieces.vocab_size).eval().to(device)
+    gallery = picture_gallery(encoders, plan.noise)
     log(f"instructions: {len(gallery.scenes)} pictures embedded")
     model = instruct(
         load_llama(stages, device), gallery, pieces, plan,
@@ -135,14 +136,8 @@ def bundle_stage(stages: Path, out: Path) -> None:
 
 def picture_gallery(encoders: ImageBind, noise: float) -> Gallery:
     pictures = draw_pictures(GALLERY_SIZE, GALLERY_PAIR_SHARE, GALLERY_SEED)
-    scenes = [Scene(tuple(a.placed for a in stage.actors)) for stage in pictures.stages]
+    scenes = [stage.scene for stage in pictures.stages]
     return Gallery(scenes, embed_pictures(encoders, pictures).cpu(), noise)
-
-
-def load_encoders(stages: Path, device: str) -> ImageBind:
-    model = new_encoders(tokenizer(stages).vocab_size)
-    model.load_state_dict(load_file(stages / "imagebind.safetensors"))
-    return model.eval().to(device)
 
 
 def load_llama(stages: Path, device: str) -> LlamaForCausalLM:
