@@ -45,6 +45,8 @@ install-dev: .venv/.installed-dev
 	@$(PIP) torch
 	@echo "[3/3] installing the rest"
 	@$(PIP) -e .
+	@echo "compiling the decoder for this CPU, if there is a C++ compiler"
+	@$(BIN)/python -c 'from pandagpt.model.cpu.compiler import library; library()'
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed

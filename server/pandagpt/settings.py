@@ -35,6 +35,10 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: half precision on CUDA, float32 on CPU."
     )
+    quantization: Literal["auto", "none", "fp16", "int8"] = Field(
+        "auto",
+        description="How weights are stored on CPU. auto: fp16 if there is a C++ compiler.",
+    )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads for the model. Default: all cores but one."
     )

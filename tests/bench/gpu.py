@@ -21,7 +21,8 @@ from torch import Tensor
 from pandagpt.media.modality import Modality
 from pandagpt.model.config import EncoderConfig, ImageBindConfig, LlamaConfig
 from pandagpt.model.imagebind import ImageBind
-from pandagpt.model.llama import KVCache, Llama, Span
+from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.llama import Llama
 
 SEVEN_B = LlamaConfig(4096, 11008, 32, 32, 32001, 32)
 THIRTEEN_B = LlamaConfig(5120, 13824, 40, 40, 32001, 40)

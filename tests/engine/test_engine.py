@@ -542,7 +542,7 @@ def test_media_and_prompts_are_let_go_as_soon_as_they_are_read(model: PandaGPT) 
 def test_an_idle_engine_gives_back_what_a_long_answer_took(
     model: PandaGPT, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pandagpt.model.llama.FIRST_CAPACITY", 4)
+    monkeypatch.setattr("pandagpt.model.kv_cache.FIRST_CAPACITY", 4)
     bench = Bench(model)
     bench.add(request(model, "a"))
     bench.step()

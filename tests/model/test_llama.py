@@ -11,7 +11,11 @@ from transformers import LlamaForCausalLM
 
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import LlamaConfig
-from pandagpt.model.llama import KVCache, Llama, Span
+from pandagpt.model.cpu.compiler import library
+from pandagpt.model.cpu.decoder import CpuLlama
+from pandagpt.model.decoder import Decoder
+from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.llama import Llama
 
 PLAIN = LlamaConfig(
     hidden_size=48,
@@ -47,11 +51,16 @@ def oracle(config: LlamaConfig) -> Iterator[LlamaForCausalLM]:
         yield model.eval()
 
 
-@pytest.fixture
-def llama(config: LlamaConfig, oracle: LlamaForCausalLM) -> Llama:
-    model = Llama(config)
-    model.load(oracle.state_dict())
-    return model
+@pytest.fixture(params=["torch", "compiled"])
+def llama(request: pytest.FixtureRequest, config: LlamaConfig, oracle: LlamaForCausalLM) -> Decoder:
+    """Whatever is promised of the decoder holds for both."""
+    if request.param == "torch":
+        model = Llama(config)
+        model.load(oracle.state_dict())
+        return model
+    if library() is None:
+        pytest.skip("needs a C++ compiler")
+    return CpuLlama(config, oracle.state_dict(), "float32")
 
 
 def ids(count: int, seed: int = 0) -> Tensor:
@@ -59,14 +68,14 @@ def ids(count: int, seed: int = 0) -> Tensor:
     return torch.randint(PLAIN.vocab_size, (count,), generator=generator)
 
 
-def whole(llama: Llama, tokens: Tensor) -> Tensor:
+def whole(llama: Decoder, tokens: Tensor) -> Tensor:
     """Logits of every position, in one chunk."""
-    cache = KVCache(llama.config, 1, len(tokens))
+    cache = llama.new_cache(1, len(tokens))
     return run(llama, cache, [], [(tokens, 0, 0)])
 
 
 def run(
-    llama: Llama,
+    llama: Decoder,
     cache: KVCache,
     decodes: list[tuple[int, int]],
     chunks: list[tuple[Tensor, int, int]],
@@ -86,22 +95,22 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 
 
 @torch.no_grad()
-def test_equals_transformers(llama: Llama, oracle: LlamaForCausalLM) -> None:
+def test_equals_transformers(llama: Decoder, oracle: LlamaForCausalLM) -> None:
     tokens = ids(40)
     close(whole(llama, tokens), oracle(tokens[None]).logits[0])
 
 
-def test_cached_equals_uncached(llama: Llama) -> None:
+def test_cached_equals_uncached(llama: Decoder) -> None:
     tokens = ids(20)
-    cache = KVCache(llama.config, 1, 20)
+    cache = llama.new_cache(1, 20)
     steps = [run(llama, cache, [(int(token), i)], []) for i, token in enumerate(tokens)]
     close(torch.cat(steps), whole(llama, tokens))
 
 
 @pytest.mark.parametrize("cuts", [[1, 19], [7, 1, 12], [19, 1], [5, 5, 5, 5]])
-def test_chunked_prefill_equals_whole(llama: Llama, cuts: list[int]) -> None:
+def test_chunked_prefill_equals_whole(llama: Decoder, cuts: list[int]) -> None:
     tokens = ids(20)
-    cache = KVCache(llama.config, 2, 20)
+    cache = llama.new_cache(2, 20)
     parts, start = [], 0
     for chunk in tokens.split(cuts):
         parts.append(run(llama, cache, [], [(chunk, 1, start)]))
@@ -109,10 +118,10 @@ def test_chunked_prefill_equals_whole(llama: Llama, cuts: list[int]) -> None:
     close(torch.cat(parts), whole(llama, tokens))
 
 
-def test_a_mixed_batch_equals_each_alone(llama: Llama) -> None:
+def test_a_mixed_batch_equals_each_alone(llama: Decoder) -> None:
     """Two rows decode at different lengths while one prompt begins and another goes on."""
     texts = [ids(9, 1), ids(23, 2), ids(6, 3), ids(15, 4)]
-    cache = KVCache(llama.config, 4, 32)
+    cache = llama.new_cache(4, 32)
     run(llama, cache, [], [(texts[0][:8], 0, 0), (texts[1][:22], 1, 0), (texts[3][:10], 3, 0)])
     decodes = [(int(texts[0][8]), 8), (int(texts[1][22]), 22)]
     got = run(llama, cache, decodes, [(texts[2], 2, 0), (texts[3][10:], 3, 10)])
@@ -120,9 +129,9 @@ def test_a_mixed_batch_equals_each_alone(llama: Llama) -> None:
     close(got, torch.cat([alone[0][8:], alone[1][22:], alone[2], alone[3][10:]]))
 
 
-def test_a_moved_row_goes_on_as_before(llama: Llama) -> None:
+def test_a_moved_row_goes_on_as_before(llama: Decoder) -> None:
     tokens, other = ids(12), ids(20, 5)
-    cache = KVCache(llama.config, 3, 32)
+    cache = llama.new_cache(3, 32)
     run(llama, cache, [], [(other, 0, 0), (tokens[:11], 2, 0)])
     cache.move(2, 0, 11)
     got = run(llama, cache, [(int(tokens[11]), 11)], [])
@@ -131,22 +140,32 @@ def test_a_moved_row_goes_on_as_before(llama: Llama) -> None:
 
 @pytest.fixture
 def small_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pandagpt.model.llama.FIRST_CAPACITY", 4)
+    monkeypatch.setattr("pandagpt.model.kv_cache.FIRST_CAPACITY", 4)
 
 
 @pytest.mark.usefixtures("small_beginnings")
-def test_a_cache_that_grows_keeps_what_it_holds(llama: Llama) -> None:
+def test_a_cache_that_grows_keeps_what_it_holds(llama: Decoder) -> None:
     tokens, other = ids(20), ids(9, 5)
-    cache = KVCache(llama.config, 2, 32)
+    cache = llama.new_cache(2, 64)
     run(llama, cache, [], [(tokens[:3], 0, 0), (other[:3], 1, 0)])
-    assert cache.capacity == 4
+    first = cache.capacity
+    assert 4 <= first < 20
     pairs = zip(tokens[3:9], other[3:], strict=True)
     for i, (token, beside) in enumerate(pairs, 3):
         got = run(llama, cache, [(int(token), i), (int(beside), i)], [])
-    assert cache.capacity == 16
     close(got, torch.stack([whole(llama, tokens)[8], whole(llama, other)[8]]))
     close(run(llama, cache, [], [(tokens[9:], 0, 9)]), whole(llama, tokens)[9:])
-    assert cache.capacity == 32
+    assert cache.capacity >= max(20, 2 * first)
+
+
+@pytest.mark.usefixtures("small_beginnings")
+def test_room_doubles_in_whole_blocks() -> None:
+    cache = KVCache(PLAIN, 1, 20, block=8)
+    capacities = [cache.capacity]
+    for length in (8, 9, 17, 20):
+        cache.reserve(length)
+        capacities.append(cache.capacity)
+    assert capacities == [8, 8, 16, 24, 24]
 
 
 @pytest.mark.usefixtures("small_beginnings")

@@ -13,7 +13,8 @@ from transformers import LlamaForCausalLM
 
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import LlamaConfig, LoraConfig
-from pandagpt.model.llama import KVCache, Llama, Span
+from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.llama import Llama
 from pandagpt.model.lora import PROJECTION_KEYS, MergedWeights, lora_key, merge_lora
 
 CONFIG = LlamaConfig(

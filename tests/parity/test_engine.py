@@ -18,13 +18,17 @@ from pandagpt.media.loader import digest, load
 from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
 from pandagpt.model.checkpoint import load_bundle
+from pandagpt.model.cpu.compiler import library
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
 
 
-@pytest.fixture(scope="module")
-def model(golden_bundle: Path) -> PandaGPT:
-    return load_bundle(golden_bundle, "cpu", torch.float32)
+@pytest.fixture(scope="module", params=[None, "float32", "float16"])
+def model(golden_bundle: Path, request: pytest.FixtureRequest) -> PandaGPT:
+    """By torch, and by the compiled decoder with both kinds of weights that keep golden tokens."""
+    if request.param is not None and library() is None:
+        pytest.skip("needs a C++ compiler")
+    return load_bundle(golden_bundle, "cpu", torch.float32, request.param)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
 from pandagpt.model.config import LlamaConfig
-from pandagpt.model.llama import KVCache, Llama, Span
+from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.llama import Llama
 
 
 @torch.no_grad()

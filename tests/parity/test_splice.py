@@ -19,7 +19,7 @@ from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
 from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.config import LoraConfig
-from pandagpt.model.llama import KVCache, Span
+from pandagpt.model.kv_cache import KVCache, Span
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaRef, Prompt, Turn, render, render_training
 from pandagpt.training.batch import Example

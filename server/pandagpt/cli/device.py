@@ -1,11 +1,30 @@
-"""`auto` to a device and a number format that suit the machine."""
+"""`auto` to a device, a number format and a storage of weights that suit the machine."""
+
+from dataclasses import dataclass
 
 import torch
 
 from pandagpt.cli.exit import OperatorError
+from pandagpt.model.cpu.compiler import library
+from pandagpt.model.cpu.decoder import CpuWeights
+
+_CPU_WEIGHTS: dict[str, CpuWeights] = {"none": "float32", "fp16": "float16", "int8": "int8"}
 
 
-def choose(device: str, dtype: str) -> tuple[str, torch.dtype]:
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`cpu_weights`: how the compiled decoder stores its weights; None: torch's decoder."""
+
+    device: str
+    dtype: torch.dtype
+    cpu_weights: CpuWeights | None
+
+    def __str__(self) -> str:
+        weights = f", {self.cpu_weights} weights" if self.cpu_weights else ""
+        return f"{str(self.dtype).removeprefix('torch.')}{weights}"
+
+
+def choose(device: str, dtype: str, quantization: str = "auto") -> Placement:
     """Half precision only on CUDA: CPUs without bf16 instructions are slower with it."""
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
@@ -14,7 +33,19 @@ def choose(device: str, dtype: str) -> tuple[str, torch.dtype]:
         device = "cuda" if has_cuda else "cpu"
     if dtype == "auto":
         dtype = _half() if device == "cuda" else "float32"
-    return device, getattr(torch, dtype)
+    return Placement(device, getattr(torch, dtype), _cpu_weights(device, dtype, quantization))
+
+
+def _cpu_weights(device: str, dtype: str, quantization: str) -> CpuWeights | None:
+    can_compile = device == "cpu" and dtype == "float32" and library() is not None
+    if can_compile:
+        return "float16" if quantization == "auto" else _CPU_WEIGHTS[quantization]
+    if quantization in ("auto", "none"):
+        return None
+    raise OperatorError(
+        f"--quantization {quantization} needs --device cpu, --dtype float32 and a C++ compiler "
+        "(such as g++); use --quantization none"
+    )
 
 
 def _half() -> str:

@@ -11,6 +11,7 @@ def evaluate(
     model: str = "tiny",
     items: Annotated[int, Parameter(validator=Number(gte=10))] = 200,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    quantization: Literal["auto", "none", "fp16", "int8"] = "auto",
     write_card: bool = False,
     wrong: bool = False,
 ) -> None:
@@ -24,6 +25,8 @@ def evaluate(
         About as many answers a cell of the tables.
     device
         Where to run.
+    quantization
+        How the language model's weights are stored on a CPU; see `pandagpt serve --help`.
     write_card
         Also write the tables into the bundle's README.md.
     wrong
@@ -42,8 +45,11 @@ def evaluate(
         if wrong:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    place = choose(device, "auto", quantization)
     with console.status(f"asking {bundle.name}"):
-        scores = evaluation.evaluate(bundle, items, log, *choose(device, "auto"))
+        scores = evaluation.evaluate(
+            bundle, items, log, place.device, place.dtype, place.cpu_weights
+        )
     results = evaluation.tables(scores)
     print(results)
     if write_card:

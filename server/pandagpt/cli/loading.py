@@ -14,15 +14,17 @@ WARM_UP_TIMEOUT_SECONDS = 600
 
 def load_serving(settings: Settings) -> tuple[Serving, str]:
     """The engine, ready, and a line about what it runs on. Raises CheckpointError."""
-    device, dtype = choose(settings.device, settings.dtype)
-    model = load_bundle(resolve_bundle(settings.model), device, dtype)
+    place = choose(settings.device, settings.dtype, settings.quantization)
+    model = load_bundle(
+        resolve_bundle(settings.model), place.device, place.dtype, place.cpu_weights
+    )
     config = engine_config(settings)
     served = _served_model(settings, model)
     worker = Worker(model, config)
     worker.start()
     if not worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
         raise OperatorError("the engine did not start; the log says why")
-    hardware = f"{device}, {_threads(config.num_threads)}, {str(dtype).removeprefix('torch.')}"
+    hardware = f"{place.device}, {_threads(config.num_threads)}, {place}"
     return Serving(worker, served), hardware
 
 

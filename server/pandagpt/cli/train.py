@@ -18,5 +18,5 @@ def tiny(*, out: Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
     from pandagpt.training.tiny import train_tiny
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    train_tiny(out, choose(device, "auto")[0])
+    train_tiny(out, choose(device, "auto").device)
     print(f"Done. Serve it: pandagpt serve --model {out}")

@@ -13,7 +13,7 @@ from pandagpt.engine.request import SamplingParams
 from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
 from pandagpt.engine.scheduler import Chunk, Move, Plan
 from pandagpt.engine.sequence import Sequence
-from pandagpt.model.llama import KVCache, Span
+from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import Prompt
 
@@ -24,9 +24,7 @@ class Runner:
         self._llama = model.llama
         self.tokenizer = model.tokenizer
         self.max_model_len = config.max_model_len or model.max_model_len
-        self._cache = KVCache(
-            model.llama.config, config.max_rows, self.max_model_len, model.device, model.dtype
-        )
+        self._cache = model.llama.new_cache(config.max_rows, self.max_model_len)
         self._prompts: dict[Sequence, Tensor] = {}
         self._states: dict[Sequence, SamplerState] = {}
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
+from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
+from pandagpt.model.decoder import Decoder
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.llama import Llama
 from pandagpt.model.lora import MergedWeights, lora_key
@@ -49,7 +51,10 @@ def resolve_bundle(model: str) -> Path:
     return path
 
 
-def load_bundle(path: Path, device: str, dtype: torch.dtype) -> PandaGPT:
+def load_bundle(
+    path: Path, device: str, dtype: torch.dtype, cpu_weights: CpuWeights | None = None
+) -> PandaGPT:
+    """`cpu_weights`: the language model is the compiled one, with its weights stored so."""
     manifest = Manifest.read(path)
     manifest.verify(path)
     adapter = TensorFiles([path / ADAPTER_FILE])
@@ -60,7 +65,7 @@ def load_bundle(path: Path, device: str, dtype: torch.dtype) -> PandaGPT:
         manifest,
         _load_imagebind(path, manifest.imagebind, device, dtype),
         _load_projection(adapter, device, dtype),
-        _load_llama(path, manifest, adapter, device, dtype),
+        _load_llama(path, manifest, adapter, device, dtype, cpu_weights),
         tokenizer,
     )
 
@@ -141,12 +146,20 @@ def _load_projection(adapter: TensorFiles, device: str, dtype: torch.dtype) -> n
 
 
 def _load_llama(
-    path: Path, manifest: Manifest, adapter: TensorFiles, device: str, dtype: torch.dtype
-) -> Llama:
+    path: Path,
+    manifest: Manifest,
+    adapter: TensorFiles,
+    device: str,
+    dtype: torch.dtype,
+    cpu_weights: CpuWeights | None,
+) -> Decoder:
     files = TensorFiles(path / name for name in manifest.llm_files)
     files.check(llama_shapes(manifest.llama))
+    state = MergedWeights(files, adapter, manifest.lora) if manifest.lora else files
+    if cpu_weights is not None:
+        return CpuLlama(manifest.llama, state, cpu_weights)
     llama = Llama(manifest.llama, device, dtype)
-    llama.load(MergedWeights(files, adapter, manifest.lora) if manifest.lora else files)
+    llama.load(state)
     return llama
 
 

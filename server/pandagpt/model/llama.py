@@ -19,89 +19,11 @@ from torch import Tensor, nn
 
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import LlamaConfig
-
-FIRST_CAPACITY = 128
-"""Tokens a row that a cache has room for at first."""
+from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.rotary import rotary_table
 
 # In checkpoints of old transformers versions; computed here from the config.
 _DERIVED_KEY = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A chunk of a prompt: `length` new tokens at positions `start`... of cache row `row`."""
-
-    row: int
-    start: int
-    length: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.length
-
-
-class KVCache:
-    """Keys and values of `num_rows` sequences of at most `max_len` tokens.
-
-    The slab has room for the longest sequence of late, not for `max_len` tokens: decoding
-    reads rows that lie close together up to five times faster, and memory is taken as used.
-    """
-
-    def __init__(
-        self,
-        config: LlamaConfig,
-        num_rows: int,
-        max_len: int,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        heads, dim = config.num_key_value_heads, config.head_dim
-        self.num_rows, self.max_len = num_rows, max_len
-        # Zeros, not empty: masked positions are multiplied by 0, which NaN would survive.
-        self._new_slab = lambda length: torch.zeros(
-            (config.num_hidden_layers, 2, num_rows, heads, length, dim), device=device, dtype=dtype
-        )
-        self.reset()
-
-    @property
-    def capacity(self) -> int:
-        return self.slab.shape[-2]
-
-    @property
-    def has_grown(self) -> bool:
-        return self.capacity > FIRST_CAPACITY
-
-    def reset(self) -> None:
-        """Forgets everything."""
-        self._use(self._new_slab(min(self.max_len, FIRST_CAPACITY)))
-
-    @torch.inference_mode()
-    def reserve(self, length: int) -> None:
-        """Makes room for `length` tokens a row; at least doubles, so that copies stay rare."""
-        if length <= self.capacity:
-            return
-        assert length <= self.max_len
-        grown = self._new_slab(min(self.max_len, max(length, 2 * self.capacity)))
-        grown[..., : self.capacity, :] = self.slab
-        self._use(grown)
-
-    @torch.inference_mode()
-    def clear(self, row: int) -> None:
-        self.slab[:, :, row].zero_()
-
-    @torch.inference_mode()
-    def move(self, src_row: int, dst_row: int, length: int) -> None:
-        """Copies the first `length` positions over; 0 <= rows < num_rows, length <= capacity."""
-        assert 0 <= src_row < self.num_rows
-        assert 0 <= dst_row < self.num_rows
-        assert 0 <= length <= self.capacity
-        self.slab[:, :, dst_row, :, :length] = self.slab[:, :, src_row, :, :length]
-
-    def _use(self, slab: Tensor) -> None:
-        self.slab = slab
-        self.k, self.v = slab[:, 0], slab[:, 1]
-        # [rows, positions, 2, K, D] per layer: one write stores a token's key and value.
-        self.tokens = list(slab.permute(0, 2, 4, 1, 3, 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +59,7 @@ class Llama(nn.Module):
         self.norm = _weight(hidden, device=device, dtype=dtype)
         layers = (_Layer(config, i, device, dtype) for i in range(config.num_hidden_layers))
         self.layers = nn.ModuleList(layers)
-        self.register_buffer("rotary_L2D", _rotary(config).to(device, dtype), persistent=False)
+        self.register_buffer("rotary_L2D", rotary_table(config).to(device, dtype), persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -182,6 +104,9 @@ class Llama(nn.Module):
     def _is_derived(self, key: str) -> bool:
         tied_head = self.config.tie_word_embeddings and key == "lm_head.weight"
         return tied_head or _DERIVED_KEY.fullmatch(key) is not None
+
+    def new_cache(self, num_rows: int, max_len: int) -> KVCache:
+        return KVCache(self.config, num_rows, max_len, self.device, self.dtype)
 
     @torch.inference_mode()
     def embed(self, ids_N: Tensor) -> Tensor:
@@ -316,15 +241,6 @@ class _Layer(nn.Module):
 
 def _weight(*shape: int, device: torch.device | str, dtype: torch.dtype) -> nn.Parameter:
     return nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=False)
-
-
-def _rotary(config: LlamaConfig) -> Tensor:
-    """Cosines and signed sines [positions, 2, D] (RoFormer, section 3.4.2; halves, not pairs)."""
-    half = config.head_dim // 2
-    frequencies = config.rope_theta ** -(torch.arange(half).float() / half)
-    angles = torch.arange(config.max_position_embeddings).float()[:, None] * frequencies
-    cos, sin = angles.cos(), angles.sin()
-    return torch.stack([torch.cat([cos, cos], dim=1), torch.cat([-sin, sin], dim=1)], dim=1)
 
 
 def _rotate(x_NPD: Tensor, step: _Step) -> None:

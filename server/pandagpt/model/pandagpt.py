@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
+from pandagpt.model.decoder import Decoder
 from pandagpt.model.imagebind import ImageBind
-from pandagpt.model.llama import Llama
 from pandagpt.model.manifest import Manifest
 from pandagpt.model.prompt import Fusion, Prompt
 from pandagpt.model.tokenizer import Tokenizer
@@ -25,7 +25,7 @@ class PandaGPT:
         manifest: Manifest,
         imagebind: ImageBind,
         projection: nn.Linear,
-        llama: Llama,
+        llama: Decoder,
         tokenizer: Tokenizer,
     ) -> None:
         self.manifest = manifest

@@ -16,6 +16,7 @@ from pandagpt.engine.request import GenerateRequest, SamplingParams
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import CheckpointError
 from pandagpt.model.checkpoint import load_bundle
+from pandagpt.model.cpu.decoder import CpuWeights
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import render
 from pandagpt.training.exam import Item, items
@@ -41,10 +42,15 @@ Scores = Mapping[str, Mapping[str, Score]]
 
 
 def evaluate(
-    bundle: Path, num_items: int, log: Log, device: str = "cpu", dtype: torch.dtype = torch.float32
+    bundle: Path,
+    num_items: int,
+    log: Log,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    cpu_weights: CpuWeights | None = None,
 ) -> Scores:
     """Asks everything of `exam` greedily; about `num_items` answers a cell."""
-    model = load_bundle(bundle, device, dtype)
+    model = load_bundle(bundle, device, dtype, cpu_weights)
     config = EngineConfig()
     worker = Worker(model, config)
     worker.start()

@@ -1,0 +1,1 @@
+"""LLaMA compiled for the CPU it runs on."""

@@ -1,0 +1,88 @@
+"""decoder.cpp to a loaded library: compiled once for this machine's CPU, kept beside the source.
+
+Without a C++ compiler there is no library, and the caller takes torch's path.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from pandagpt.logs import get_logger
+
+SOURCE = Path(__file__).with_name("decoder.cpp")
+COMPILERS = ("c++", "g++", "clang++")
+# Sums keep their written order (no -ffast-math); only a product and its sum may be fused.
+FLAGS = (
+    "-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno",
+    "-shared", "-fPIC", "-fopenmp",
+)  # fmt: skip
+TIMEOUT_SECONDS = 120
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """None: no compiler, or one that fails, which is logged."""
+    if (compiler := _find_compiler()) is None:
+        return None
+    try:
+        return ctypes.CDLL(str(_compiled(compiler)))
+    except subprocess.CalledProcessError as error:
+        get_logger().warning("decoder_not_compiled", compiler=compiler, output=error.stderr[-2000:])
+    except (OSError, subprocess.TimeoutExpired) as error:
+        get_logger().warning("decoder_not_compiled", compiler=compiler, error=str(error))
+    return None
+
+
+def _find_compiler() -> str | None:
+    return next((path for name in COMPILERS if (path := shutil.which(name))), None)
+
+
+def _compiled(compiler: str) -> Path:
+    target = _folder() / f"decoder-{_fingerprint(compiler)}.so"
+    if target.exists():
+        return target
+    # Under its own name only when whole: two servers may start at once.
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        draft = Path(folder) / target.name
+        command = [compiler, *FLAGS, str(SOURCE), "-o", str(draft)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+        draft.replace(target)
+    return target
+
+
+def _folder() -> Path:
+    """Beside the source, as trusted as it; else the user's cache; else for this process alone."""
+    for folder in (SOURCE.parent / "build", Path.home() / ".cache" / "pandagpt"):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return _private_folder()
+
+
+@cache
+def _private_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="pandagpt-"))
+
+
+def _fingerprint(compiler: str) -> str:
+    """Of all that the compiled code depends on, this CPU included."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=TIMEOUT_SECONDS)
+    parts = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), version.stdout, _cpu().encode()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    return "\n".join(sorted({line for line in lines if line.startswith(("flags", "Features"))}))

@@ -1,0 +1,204 @@
+"""LLaMA on the CPU: packed weights in, and one call of compiled code a step.
+
+The face of `llama.Llama`, with weights as float32, float16 or int8 (a scale for each row of a
+matrix); activations and sums are float32. A sequence gets the same bits alone, in any batch,
+whole or in chunks.
+
+Axes: N tokens of the flat batch, H hidden, V vocabulary.
+"""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pandagpt.model.config import LlamaConfig
+from pandagpt.model.cpu.compiler import library
+from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.rotary import rotary_table
+
+CpuWeights = Literal["float32", "float16", "int8"]
+
+_TYPES: dict[CpuWeights, int] = {"float32": 0, "float16": 1, "int8": 2}
+_BYTES: dict[CpuWeights, int] = {"float32": 4, "float16": 2, "int8": 1}
+_INT8_MAX = 127
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("scales", ctypes.c_void_p),
+        ("num_out", ctypes.c_int32),
+        ("num_in", ctypes.c_int32),
+    )
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        ("attention_norm", ctypes.c_void_p),
+        ("mlp_norm", ctypes.c_void_p),
+        ("qkv", _Matrix),
+        ("out", _Matrix),
+        ("gate_up", _Matrix),
+        ("down", _Matrix),
+    )
+
+
+class _Model(ctypes.Structure):
+    _fields_ = (
+        ("hidden", ctypes.c_int32),
+        ("inner", ctypes.c_int32),
+        ("num_layers", ctypes.c_int32),
+        ("num_heads", ctypes.c_int32),
+        ("num_kv_heads", ctypes.c_int32),
+        ("head_dim", ctypes.c_int32),
+        ("weight_type", ctypes.c_int32),
+        ("kv_type", ctypes.c_int32),
+        ("num_threads", ctypes.c_int32),
+        ("eps", ctypes.c_float),
+        ("rotary", ctypes.c_void_p),
+        ("norm", ctypes.c_void_p),
+        ("layers", ctypes.POINTER(_Layer)),
+        ("head", _Matrix),
+    )
+
+
+class _Cache(ctypes.Structure):
+    _fields_ = (
+        ("slab", ctypes.c_void_p),
+        ("num_rows", ctypes.c_int32),
+        ("capacity", ctypes.c_int32),
+    )
+
+
+class CpuLlama:
+    def __init__(
+        self, config: LlamaConfig, state: Mapping[str, Tensor], weights: CpuWeights
+    ) -> None:
+        """`state` holds every weight under its Hugging Face key, and may read them lazily."""
+        compiled = library()
+        assert compiled is not None, "there is no compiler: use llama.Llama"
+        self.config = config
+        self._library = compiled
+        self._weights: CpuWeights = weights
+        self._owned: list[Tensor] = []
+        stored = torch.float32 if weights == "float32" else torch.float16
+        self.dtype = torch.float32
+        self._kv_dtype = stored
+        self._table = state["model.embed_tokens.weight"].to(stored, copy=True)
+        self._model = self._read(state)
+
+    def new_cache(self, num_rows: int, max_len: int) -> KVCache:
+        block = self._library.block_length()
+        return KVCache(self.config, num_rows, max_len, "cpu", self._kv_dtype, block)
+
+    @torch.inference_mode()
+    def embed(self, ids_N: Tensor) -> Tensor:
+        return F.embedding(ids_N, self._table).float()
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        embeds_NH: Tensor,
+        positions_N: Tensor,
+        cache: KVCache,
+        num_decodes: int,
+        spans: Sequence[Span],
+    ) -> Tensor:
+        """As `Llama.forward`."""
+        rows = [*range(num_decodes), *(s.row for s in spans for _ in range(s.length))]
+        rows_N = torch.tensor(rows, dtype=torch.int32)
+        positions_N = positions_N.int()
+        cache.reserve(int(positions_N.max()) + 1)
+        hidden_NH = embeds_NH.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        self._model.num_threads = torch.get_num_threads()
+        slab = _Cache(cache.slab.data_ptr(), cache.num_rows, cache.capacity)
+        self._library.forward(
+            ctypes.byref(self._model),
+            ctypes.byref(slab),
+            len(rows),
+            _address(rows_N),
+            _address(positions_N),
+            _address(hidden_NH),
+        )
+        return hidden_NH
+
+    @torch.inference_mode()
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        hidden_NH = hidden_NH.contiguous()
+        logits_NV = torch.empty(len(hidden_NH), self.config.vocab_size)
+        self._model.num_threads = torch.get_num_threads()
+        self._library.logits(
+            ctypes.byref(self._model), len(hidden_NH), _address(hidden_NH), _address(logits_NV)
+        )
+        return logits_NV
+
+    # -- weights
+
+    def _read(self, state: Mapping[str, Tensor]) -> _Model:
+        config, count = self.config, self.config.num_hidden_layers
+        layers = [self._read_layer(state, f"model.layers.{i}.") for i in range(count)]
+        head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
+        return _Model(
+            hidden=config.hidden_size,
+            inner=config.intermediate_size,
+            num_layers=count,
+            num_heads=config.num_attention_heads,
+            num_kv_heads=config.num_key_value_heads,
+            head_dim=config.head_dim,
+            weight_type=_TYPES[self._weights],
+            kv_type=_TYPES["float32" if self._kv_dtype is torch.float32 else "float16"],
+            eps=config.rms_norm_eps,
+            rotary=self._own(rotary_table(config)),
+            norm=self._own(state["model.norm.weight"]),
+            layers=(_Layer * count)(*layers),
+            head=self._pack(state[head]),
+        )
+
+    def _read_layer(self, state: Mapping[str, Tensor], prefix: str) -> _Layer:
+        def matrix(*names: str) -> _Matrix:
+            parts = [state[f"{prefix}{name}.weight"].float() for name in names]
+            return self._pack(torch.cat(parts) if len(parts) > 1 else parts[0])
+
+        return _Layer(
+            attention_norm=self._own(state[f"{prefix}input_layernorm.weight"]),
+            mlp_norm=self._own(state[f"{prefix}post_attention_layernorm.weight"]),
+            qkv=matrix("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+            out=matrix("self_attn.o_proj"),
+            gate_up=matrix("mlp.gate_proj", "mlp.up_proj"),
+            down=matrix("mlp.down_proj"),
+        )
+
+    def _own(self, tensor: Tensor) -> int:
+        """The address of a copy that lives as long as this object."""
+        self._owned.append(tensor.to(torch.float32, copy=True).contiguous())
+        return self._owned[-1].data_ptr()
+
+    def _pack(self, weight: Tensor) -> _Matrix:
+        weight = weight.float().contiguous()
+        num_out, num_in = weight.shape
+        scales = None
+        if self._weights == "int8":
+            # A row of zeros has scale 1: nothing is divided by 0.
+            largest = weight.abs().amax(dim=1)
+            scales = self._own(torch.where(largest > 0, largest / _INT8_MAX, 1.0))
+        panel = self._library.panel_width()
+        padded = -(-num_out // panel) * panel
+        data = torch.empty(padded * num_in * _BYTES[self._weights], dtype=torch.uint8)
+        self._owned.append(data)
+        self._library.pack(
+            _address(weight),
+            num_out,
+            num_in,
+            _TYPES[self._weights],
+            ctypes.c_void_p(scales),
+            _address(data),
+        )
+        return _Matrix(data.data_ptr(), scales, num_out, num_in)
+
+
+def _address(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())

@@ -1,0 +1,43 @@
+"""What the engine asks of a language model, whatever computes it.
+
+`llama.Llama` is plain torch, on any device; `cpu.decoder.CpuLlama` is compiled for this CPU.
+Axes: N tokens of a flat batch, H hidden, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from pandagpt.model.config import LlamaConfig
+from pandagpt.model.kv_cache import KVCache, Span
+
+
+class Decoder(Protocol):
+    @property
+    def config(self) -> LlamaConfig: ...
+
+    def new_cache(self, num_rows: int, max_len: int) -> KVCache: ...
+
+    def embed(self, ids_N: Tensor) -> Tensor:
+        """[N, H]"""
+        ...
+
+    def __call__(
+        self,
+        embeds_NH: Tensor,
+        positions_N: Tensor,
+        cache: KVCache,
+        num_decodes: int,
+        spans: Sequence[Span],
+    ) -> Tensor:
+        """Hidden states [N, H] after the last norm; keys and values go to the cache.
+
+        The first `num_decodes` tokens belong to cache rows 0, 1, ..., one each; then come the
+        tokens of each span in order.
+        """
+        ...
+
+    def logits(self, hidden_NH: Tensor) -> Tensor:
+        """[N, V] in float32."""
+        ...

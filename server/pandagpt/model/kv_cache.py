@@ -1,0 +1,99 @@
+"""Keys and values of the sequences that are being generated, one row of a slab each.
+
+Knows shapes and rows; what is written and read there is the decoder's business.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pandagpt.model.config import LlamaConfig
+
+FIRST_CAPACITY = 128
+"""Tokens a row that a cache has room for at first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A chunk of a prompt: `length` new tokens at positions `start`... of cache row `row`."""
+
+    row: int
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+class KVCache:
+    """Keys and values of `num_rows` sequences of at most `max_len` tokens.
+
+    The slab has room for the longest sequence of late, not for `max_len` tokens: decoding
+    reads rows that lie close together up to five times faster, and memory is taken as used.
+    Room and copies are whole blocks of `block` positions, within which a decoder may store
+    what it likes as it likes.
+    """
+
+    def __init__(
+        self,
+        config: LlamaConfig,
+        num_rows: int,
+        max_len: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        block: int = 1,
+    ) -> None:
+        heads, dim = config.num_key_value_heads, config.head_dim
+        self.num_rows, self.max_len, self._block = num_rows, max_len, block
+        # Zeros, not empty: masked positions are multiplied by 0, which NaN would survive.
+        self._new_slab = lambda length: torch.zeros(
+            (config.num_hidden_layers, 2, num_rows, heads, length, dim), device=device, dtype=dtype
+        )
+        self.reset()
+
+    @property
+    def capacity(self) -> int:
+        return self.slab.shape[-2]
+
+    @property
+    def has_grown(self) -> bool:
+        return self.capacity > self._whole_blocks(FIRST_CAPACITY)
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self._use(self._new_slab(self._whole_blocks(min(self.max_len, FIRST_CAPACITY))))
+
+    @torch.inference_mode()
+    def reserve(self, length: int) -> None:
+        """Makes room for `length` tokens a row; at least doubles, so that copies stay rare."""
+        if length <= self.capacity:
+            return
+        assert length <= self.max_len
+        wanted = min(self.max_len, max(length, 2 * self.capacity))
+        grown = self._new_slab(self._whole_blocks(wanted))
+        grown[..., : self.capacity, :] = self.slab
+        self._use(grown)
+
+    @torch.inference_mode()
+    def clear(self, row: int) -> None:
+        self.slab[:, :, row].zero_()
+
+    @torch.inference_mode()
+    def move(self, src_row: int, dst_row: int, length: int) -> None:
+        """Copies the first `length` positions over; 0 <= rows < num_rows, length <= capacity."""
+        assert 0 <= src_row < self.num_rows
+        assert 0 <= dst_row < self.num_rows
+        assert 0 <= length <= self.capacity
+        end = self._whole_blocks(length)
+        self.slab[:, :, dst_row, :, :end] = self.slab[:, :, src_row, :, :end]
+
+    def _whole_blocks(self, length: int) -> int:
+        return -(-length // self._block) * self._block
+
+    def _use(self, slab: Tensor) -> None:
+        self.slab = slab
+        self.k, self.v = slab[:, 0], slab[:, 1]
+        # [rows, positions, 2, K, D] per layer: one write stores a token's key and value.
+        self.tokens = list(slab.permute(0, 2, 4, 1, 3, 5))
