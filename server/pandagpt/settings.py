@@ -57,6 +57,9 @@ class Settings(BaseModel):
     max_model_len: int | None = Field(
         None, ge=16, description="Context length in tokens. Default: the model's own."
     )
+    prefix_cache_mb: int = Field(
+        256, ge=0, description="Keys and values of earlier prompts and answers kept for reuse."
+    )
     encoder_cache_mb: int = Field(64, ge=0, description="Media embeddings kept for reuse.")
 
     max_body_mb: int = Field(64, ge=1, description="Largest request body.")
@@ -93,6 +96,10 @@ class Settings(BaseModel):
     @property
     def max_decoded_bytes(self) -> int:
         return self.max_decoded_mb * MEBIBYTE
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        return self.prefix_cache_mb * MEBIBYTE
 
     @property
     def encoder_cache_bytes(self) -> int:

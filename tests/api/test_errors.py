@@ -217,3 +217,23 @@ async def test_request_ids(client: httpx.AsyncClient, given: str, kept: bool) ->
         response = await client.get(path, headers={"x-request-id": given})
         assert (response.headers["x-request-id"] == given) is kept
         assert kept or response.headers["x-request-id"].startswith("req_")
+
+
+async def test_callers_with_other_keys_share_no_cache(
+    connect: Connect, engine: ScriptedEngine
+) -> None:
+    async with connect(Settings(api_key="first, second")) as client:
+        for key in ("first", "second", "first"):
+            headers = {"authorization": f"Bearer {key}"}
+            response = await client.post(CHAT, json=HELLO, headers=headers)
+            assert response.status_code == 200
+    salts = [request.cache_salt for request in engine.requests]
+    assert salts[0] == salts[2] != salts[1]
+    assert not any(key in salt for salt in salts for key in ("first", "second"))
+
+
+async def test_without_keys_all_are_one_caller(
+    client: httpx.AsyncClient, engine: ScriptedEngine
+) -> None:
+    await client.post(CHAT, json=HELLO)
+    assert [request.cache_salt for request in engine.requests] == [""]

@@ -38,6 +38,7 @@ class Usage:
     def log_fields(self) -> dict[str, int]:
         return {
             "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,
         }
 

@@ -144,7 +144,10 @@ class _BodyTooLarge(Exception):
 
 
 class Auth:
-    """Asks every path outside `OPEN_PATHS` for a key, if keys are set."""
+    """Asks every path outside `OPEN_PATHS` for a key, if keys are set.
+
+    A key's digest is its caller's name for what must not be shared between callers.
+    """
 
     def __init__(self, app: ASGIApp, api_keys: tuple[str, ...]) -> None:
         self.app = app
@@ -153,17 +156,22 @@ class Auth:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and self.digests and scope["path"] not in OPEN_PATHS:
             authorization = Headers(scope=scope).get("authorization", "")
-            if not self._is_allowed(authorization):
+            given = _key_digest(authorization)
+            if not self._is_allowed(given):
                 await _key_refusal(bool(authorization))(scope, receive, send)
                 return
+            scope.setdefault("state", {})["caller"] = given.hex()
         await self.app(scope, receive, send)
 
-    def _is_allowed(self, authorization: str) -> bool:
-        scheme, _, key = authorization.partition(" ")
-        given = _digest(key.strip())
+    def _is_allowed(self, given: bytes) -> bool:
         # All keys are compared, each in constant time: timing tells nothing about any.
-        matches = [hmac.compare_digest(given, digest) for digest in self.digests]
-        return scheme.lower() == "bearer" and any(matches)
+        return any([hmac.compare_digest(given, digest) for digest in self.digests])
+
+
+def _key_digest(authorization: str) -> bytes:
+    """No bytes, which equal no digest, where it is no bearer's key."""
+    scheme, _, key = authorization.partition(" ")
+    return _digest(key.strip()) if scheme.lower() == "bearer" else b""
 
 
 def _digest(key: str) -> bytes:

@@ -27,6 +27,11 @@ def log_of(request: Request) -> RequestLog:
     return cast(RequestLog, request.scope["state"]["log"])
 
 
+def caller_of(request: Request) -> str:
+    """Empty where no keys are set: all are one caller then."""
+    return cast(str, request.scope["state"].get("caller", ""))
+
+
 def find_model(serving: Serving, name: str) -> ServedModel:
     """An empty name means the served model."""
     if name not in ("", serving.model.id):

@@ -36,6 +36,7 @@ def engine_config(settings: Settings) -> EngineConfig:
         # Every answer takes one token of a step; twice as many leave room for prompts.
         max_step_tokens=max(defaults.max_step_tokens, 2 * settings.max_num_seqs),
         max_model_len=settings.max_model_len,
+        prefix_cache_bytes=settings.prefix_cache_bytes,
         media_cache_bytes=settings.encoder_cache_bytes,
         num_threads=settings.threads or defaults.num_threads,
     )

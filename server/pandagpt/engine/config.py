@@ -19,6 +19,7 @@ class EngineConfig:
     max_model_len: int | None = None
     max_encoder_batch: int = 8
     media_cache_bytes: int = 64 << 20
+    prefix_cache_bytes: int = 256 << 20
     num_threads: int = max(1, (os.cpu_count() or 1) - 1)
 
     def __post_init__(self) -> None:

@@ -7,12 +7,14 @@ Called by one thread. Knows no threads, no queues and no HTTP; media are encoded
 import random
 import secrets
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 
 from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
+from pandagpt.engine.prefix_cache import PrefixCache, Trail
 from pandagpt.engine.request import Delta, GenerateRequest, TokenLogprob, check_length
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
@@ -60,13 +62,21 @@ def engine_failure() -> EngineFailure:
     return EngineFailure("The engine failed while it served this request. Try again.")
 
 
+def _trail(request: GenerateRequest) -> Trail:
+    items: list[int | str] = list(request.prompt.token_ids)
+    for position, slot in request.prompt.slots:
+        items[position] = " ".join(request.media[index].digest for index in slot.media)
+    return Trail(request.cache_salt, items)
+
+
 class Engine:
     """The runner is lent to it: an engine that is given up leaves it to the next one, reset."""
 
     def __init__(self, runner: Runner, config: EngineConfig) -> None:
         self._runner = runner
         self._tokenizer = runner.tokenizer
-        self._scheduler = Scheduler(config.max_rows, config.max_step_tokens)
+        self._prefixes: PrefixCache[Tensor] = PrefixCache(config.prefix_cache_bytes)
+        self._scheduler = Scheduler(config.max_rows, config.max_step_tokens, self._prefixes)
         self._media = MediaCache(config.media_cache_bytes)
         self._encoding: dict[MediaKey, tuple[EncodeJob, list[_Job]]] = {}
         self._jobs: dict[str, _Job] = {}
@@ -133,6 +143,7 @@ class Engine:
         """One forward pass over all that can run; at most one token for each choice."""
         plan = self._scheduler.plan()
         self._runner.move(plan.moves)
+        self._runner.restore(plan.restores)
         guilty: dict[str, Exception] = {}
         chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
         events = []
@@ -154,7 +165,7 @@ class Engine:
         max_tokens = min(params.max_tokens, self._runner.max_model_len - length)
         seed = secrets.randbits(63) if params.seed is None else params.seed
         return _Choice(
-            Sequence(request.request_id, index, length),
+            Sequence(request.request_id, index, length, trail=_trail(request)),
             Answer(index, params, self._tokenizer, max_tokens),
             random.Random(f"{seed}:{index}"),
         )
@@ -246,6 +257,8 @@ class Engine:
             delta = self._find(sequence)[1].answer.append(
                 token_id, self._logprob(token_id, logprobs)
             )
+            if len(sequence.token_ids) == 1 and sequence.num_cached:
+                delta = replace(delta, cached_tokens=sequence.num_cached)
         except Exception as error:
             guilty[sequence.request_id] = error
             return []
@@ -274,10 +287,18 @@ class Engine:
         """A finished choice; its request may have failed in the same step by another."""
         if (job := self._jobs.get(request_id)) is None:
             return
+        self._keep_prefix(job.choices[index].sequence)
         self._release(job.choices[index])
         job.num_open -= 1
         if job.num_open == 0:
             del self._jobs[request_id]
+
+    def _keep_prefix(self, sequence: Sequence) -> None:
+        """For the next turn, which begins with this prompt and its answer."""
+        sequence.trail.items += sequence.token_ids
+        self._prefixes.put(
+            sequence.trail, sequence.num_computed, partial(self._runner.save, sequence.row)
+        )
 
     def _release(self, choice: _Choice) -> None:
         self._runner.move(self._scheduler.free(choice.sequence))

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.prefix_cache import BLOCK_TOKENS
 from pandagpt.engine.request import SamplingParams
 from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
-from pandagpt.engine.scheduler import Chunk, Move, Plan
+from pandagpt.engine.scheduler import Chunk, Move, Plan, Restore
 from pandagpt.engine.sequence import Sequence
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import PandaGPT
@@ -58,6 +59,16 @@ class Runner:
     def move(self, moves: Sequences[Move]) -> None:
         for move in moves:
             self._cache.move(move.source, move.target, move.length)
+
+    def save(self, row: int, block: int) -> Tensor:
+        """A copy of block `block` of a row, for the prefix cache."""
+        return self._cache.save(row, block * BLOCK_TOKENS, BLOCK_TOKENS)
+
+    def restore(self, restores: Sequences[Restore[Tensor]]) -> None:
+        for restore in restores:
+            self._cache.reserve(len(restore.blocks) * BLOCK_TOKENS)
+            for number, block in enumerate(restore.blocks):
+                self._cache.restore(restore.row, number * BLOCK_TOKENS, block)
 
     def clear(self, row: int) -> None:
         """Masked positions are multiplied by zero, which NaN would survive."""

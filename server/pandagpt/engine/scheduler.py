@@ -5,8 +5,10 @@ after them stands at most one whose prompt is only partly read.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Generic
 
+from pandagpt.engine.prefix_cache import BLOCK_TOKENS, Block, PrefixCache
 from pandagpt.engine.sequence import NO_ROW, Sequence
 
 
@@ -17,6 +19,14 @@ class Move:
     source: int
     target: int
     length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restore(Generic[Block]):
+    """Fill a row's first positions with blocks of the prefix cache."""
+
+    row: int
+    blocks: list[Block]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +46,14 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Make the moves, then compute one token of each decode (rows 0, 1, ...) and the chunks."""
+class Plan(Generic[Block]):
+    """Make the moves and restores, then compute one token of each decode (rows 0, 1, ...) and
+    the chunks."""
 
     decodes: list[Sequence]
     chunks: list[Chunk]
     moves: list[Move]
+    restores: list[Restore[Block]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -58,21 +70,24 @@ class Plan:
         for chunk in self.chunks:
             chunk.sequence.num_computed += chunk.length
 
-    def halves(self) -> tuple["Plan", "Plan"]:
+    def halves(self) -> tuple["Plan[Block]", "Plan[Block]"]:
         """The same work in two plans; decodes become chunks, which may stand in any row."""
         chunks = [Chunk(sequence, 1) for sequence in self.decodes] + self.chunks
         middle = len(chunks) // 2
         return Plan([], chunks[:middle], []), Plan([], chunks[middle:], [])
 
 
-class Scheduler:
+class Scheduler(Generic[Block]):
     """First come, first served. A prompt longer than what a step has room for is read in
     chunks; those behind it wait, so at most one prompt is partly read at any time.
     """
 
-    def __init__(self, max_rows: int, max_step_tokens: int) -> None:
+    def __init__(
+        self, max_rows: int, max_step_tokens: int, prefixes: PrefixCache[Block] | None = None
+    ) -> None:
         self.max_rows = max_rows
         self.max_step_tokens = max_step_tokens
+        self._prefixes = prefixes
         self.waiting: deque[Sequence] = deque()
         self.rows: list[Sequence] = []
 
@@ -83,9 +98,9 @@ class Scheduler:
         """For the siblings of a sequence whose prompt has just been read: they need only copies."""
         self.waiting.extendleft(reversed(sequences))
 
-    def plan(self) -> Plan:
+    def plan(self) -> Plan[Block]:
         decodes = [sequence for sequence in self.rows if sequence.is_prefilled]
-        plan = Plan(decodes, [], [])
+        plan: Plan[Block] = Plan(decodes, [], [])
         budget = self.max_step_tokens - len(decodes)
         for sequence in self.rows[len(decodes) :]:
             budget -= self._plan_chunk(sequence, budget, plan)
@@ -109,7 +124,7 @@ class Scheduler:
         sequence.row = NO_ROW
         return moves
 
-    def _admit(self, plan: Plan) -> Sequence:
+    def _admit(self, plan: Plan[Block]) -> Sequence:
         sequence = self.waiting.popleft()
         donor = self._donor(sequence)
         sequence.row = len(self.rows)
@@ -118,7 +133,15 @@ class Scheduler:
             # The last position is computed again: its hidden state gives the first token.
             sequence.num_computed = sequence.prompt_length - 1
             plan.moves.append(Move(donor.row, sequence.row, sequence.num_computed))
+        elif self._prefixes is not None:
+            self._restore(sequence, self._prefixes, plan)
         return sequence
+
+    def _restore(self, sequence: Sequence, prefixes: PrefixCache[Block], plan: Plan[Block]) -> None:
+        """All but the last position at most, as above."""
+        if blocks := prefixes.find(sequence.trail, sequence.prompt_length - 1):
+            sequence.num_computed = sequence.num_cached = len(blocks) * BLOCK_TOKENS
+            plan.restores.append(Restore(sequence.row, blocks))
 
     def _donor(self, sequence: Sequence) -> Sequence | None:
         """A running choice of the same request: its row begins with the same prompt."""
@@ -127,7 +150,7 @@ class Scheduler:
         same = (other for other in self.rows if other.request_id == sequence.request_id)
         return next((other for other in same if other.is_prefilled), None)
 
-    def _plan_chunk(self, sequence: Sequence, budget: int, plan: Plan) -> int:
+    def _plan_chunk(self, sequence: Sequence, budget: int, plan: Plan[Block]) -> int:
         length = min(sequence.prompt_length - sequence.num_computed, budget)
         plan.chunks.append(Chunk(sequence, length))
         return length

@@ -5,18 +5,24 @@ Knows no text, no scores and no tensors.
 
 from dataclasses import dataclass, field
 
+from pandagpt.engine.prefix_cache import Trail
+
 NO_ROW = -1
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """`num_computed` positions of prompt and tokens have their keys and values in `row`."""
+    """`num_computed` positions of prompt and tokens have their keys and values in `row`;
+    `num_cached` of them came from the prefix cache. `trail` says what the prompt consists of.
+    """
 
     request_id: str
     index: int
     prompt_length: int
     row: int = NO_ROW
     num_computed: int = 0
+    num_cached: int = 0
+    trail: Trail = field(default_factory=lambda: Trail("", []))
     token_ids: list[int] = field(default_factory=list)
 
     @property

@@ -89,6 +89,16 @@ class KVCache:
         end = self._whole_blocks(length)
         self.slab[:, :, dst_row, :, :end] = self.slab[:, :, src_row, :, :end]
 
+    @torch.inference_mode()
+    def save(self, row: int, start: int, length: int) -> Tensor:
+        """A copy of whole blocks of a row."""
+        assert start % self._block == length % self._block == 0
+        return self.slab[:, :, row, :, start : start + length].clone()
+
+    @torch.inference_mode()
+    def restore(self, row: int, start: int, saved: Tensor) -> None:
+        self.slab[:, :, row, :, start : start + saved.shape[-2]] = saved
+
     def _whole_blocks(self, length: int) -> int:
         return -(-length // self._block) * self._block
 

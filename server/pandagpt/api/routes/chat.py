@@ -12,7 +12,7 @@ from pandagpt.api.generation import Generation, Usage, start, unless_gone
 from pandagpt.api.sampling import sampling_params
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
 from pandagpt.api.sse import EventStream
-from pandagpt.api.state import find_model, log_of, state_of
+from pandagpt.api.state import caller_of, find_model, log_of, state_of
 from pandagpt.engine.request import GenerateRequest
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
@@ -56,7 +56,9 @@ async def _start(request: Request, chat: ChatRequest) -> Generation:
         log.counts = usage.log_fields
         # A client may send one id twice, and the engine must tell its requests apart.
         engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
-        wanted = GenerateRequest(engine_id, given.prompt, given.media, params, chat.n)
+        wanted = GenerateRequest(
+            engine_id, given.prompt, given.media, params, chat.n, cache_salt=caller_of(request)
+        )
         return await start(serving.engine, wanted, usage)
 
 
