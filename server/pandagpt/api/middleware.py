@@ -165,7 +165,8 @@ class Auth:
 
     def _is_allowed(self, given: bytes) -> bool:
         # All keys are compared, each in constant time: timing tells nothing about any.
-        return any([hmac.compare_digest(given, digest) for digest in self.digests])
+        matches = [hmac.compare_digest(given, digest) for digest in self.digests]
+        return any(matches)
 
 
 def _key_digest(authorization: str) -> bytes:
