@@ -15,9 +15,8 @@ import httpx
 import pytest
 
 from pandagpt.cli import serve as serve_command
-from pandagpt.cli.exit import OperatorError
 from pandagpt.cli.loading import engine_config, load_serving
-from pandagpt.errors import CheckpointError
+from pandagpt.errors import CheckpointError, OperatorError
 from pandagpt.settings import Settings
 
 START_SECONDS = 60

@@ -13,7 +13,7 @@ from torch import Tensor
 from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
-from pandagpt.engine.request import Delta, GenerateRequest, TokenLogprob, check_length
+from pandagpt.engine.request import Delta, Event, GenerateRequest, TokenLogprob, check_length
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
@@ -22,10 +22,6 @@ from pandagpt.errors import EngineFailure, PandaError
 from pandagpt.logs import get_logger
 
 log = get_logger()
-
-Event = tuple[str, Delta | PandaError]
-"""Of which request, and what: an error is its last event."""
-
 
 _Drawn = tuple[Sequence, int | None, Logprobs | None]
 

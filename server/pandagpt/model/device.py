@@ -2,7 +2,7 @@
 
 import torch
 
-from pandagpt.cli.exit import OperatorError
+from pandagpt.errors import OperatorError
 
 
 def choose(device: str, dtype: str) -> tuple[str, torch.dtype]:
