@@ -4,6 +4,7 @@ Lengths stand first (kind, number of buffers, length of the header, length of al
 then the length of each buffer), so a reader knows how much to wait for. Knows no messages.
 """
 
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +28,21 @@ def send(sock: socket.socket, frame: Frame) -> None:
     lengths = struct.pack(f"<{len(frame.buffers)}Q", *map(len, frame.buffers))
     rest = len(lengths) + len(frame.header) + sum(map(len, frame.buffers))
     prefix = _PREFIX.pack(frame.kind, len(frame.buffers), len(frame.header), rest)
-    sock.sendall(b"".join((prefix, lengths, frame.header)))
+    _send_all(sock, b"".join((prefix, lengths, frame.header)))
     for buffer in frame.buffers:
-        sock.sendall(buffer)
+        _send_all(sock, buffer)
+
+
+def _send_all(sock: socket.socket, data: Buffer) -> None:
+    """Blocks on a non-blocking socket too: uvloop makes every socket so that it watches."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[sock.send(rest) :]
+        except BlockingIOError:
+            writable = select.poll()
+            writable.register(sock, select.POLLOUT)
+            writable.poll()
 
 
 def receive(sock: socket.socket) -> Frame | None:

@@ -139,7 +139,7 @@ def to_frame(message: Message) -> Frame:
         return Frame(_KINDS.index(type(message)), _encode(message))
     media = message.request.media
     header = _AddHeader(replace(message.request, media=()), tuple(map(_facts, media)))
-    buffers = [np.ascontiguousarray(medium.array).data.cast("B") for medium in media]
+    buffers = [_bytes(medium.array) for medium in media]
     return Frame(_KINDS.index(_AddHeader), _encode(header), buffers)
 
 
@@ -154,6 +154,11 @@ def from_frame(frame: Frame) -> Message:
 def _facts(medium: MediaInput) -> _MediumFacts:
     array = medium.array
     return _MediumFacts(medium.modality, medium.digest, array.dtype.str, array.shape)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The array's own memory, where it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _medium(facts: _MediumFacts, buffer: bytes | bytearray | memoryview) -> MediaInput:

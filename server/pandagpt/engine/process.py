@@ -15,7 +15,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from pandagpt.engine.client import Deliver
-from pandagpt.engine.frames import FrameFeed, receive, send
+from pandagpt.engine.frames import Frame, FrameFeed, receive, send
 from pandagpt.engine.messages import Abort, Add, Events, Failed, Ready, Start, from_frame, to_frame
 from pandagpt.errors import OperatorError
 from pandagpt.logs import get_logger
@@ -42,7 +42,7 @@ class EngineProcess:
             self._process = _run_child(theirs)
         self._is_closing = False
         self._is_released = False
-        self._outbox: SimpleQueue[Add | Abort | None] = SimpleQueue()
+        self._outbox: SimpleQueue[Frame | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._write, name="engine-write", daemon=True)
         self._watcher = threading.Thread(target=self._watch, name="engine-watch", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,14 +75,13 @@ class EngineProcess:
         loop.add_reader(self._socket.fileno(), self._read)
 
     def send(self, message: Add | Abort) -> None:
-        self._outbox.put(message)
+        self._outbox.put(to_frame(message))
 
     def close(self) -> None:
         """Ends the process, which exits when its socket closes."""
         self._is_closing = True
         self.is_open = False
-        with suppress(OSError):  # it has closed it first
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._shut_down()
         try:
             self._process.wait(EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -93,13 +92,15 @@ class EngineProcess:
     # -- on threads of its own
 
     def _write(self) -> None:
-        while (message := self._outbox.get()) is not None:
+        while (frame := self._outbox.get()) is not None:
             try:
-                send(self._socket, to_frame(message))
-            except OSError:  # the process has ended, which the others notice too
+                send(self._socket, frame)
+            except OSError:
+                # The process has ended, or else it must: half a frame cannot be mended.
+                self._shut_down()
                 return
-            # Its media must not stay until the next message comes.
-            del message
+            # Its media must not stay until the next frame comes.
+            del frame
 
     def _watch(self) -> None:
         code = self._process.wait()
@@ -141,14 +142,17 @@ class EngineProcess:
         self.is_open = False
         if self._loop and not self._loop.is_closed():
             self._loop.remove_reader(self._socket.fileno())
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._shut_down()
         self._outbox.put(None)
         if self._writer.is_alive():
             self._writer.join()
         self._socket.close()
         if self._on_end:
             self._on_end()
+
+    def _shut_down(self) -> None:
+        with suppress(OSError):  # the process has closed its end first
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _run_child(channel: socket.socket) -> subprocess.Popen[bytes]:
