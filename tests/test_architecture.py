@@ -33,7 +33,17 @@ FENCES = {
     "transformers": ("training",),
     "peft": ("training",),
     "openai": (),
+    "msgspec": ("engine.messages",),
+    "socket": ("engine.frames", "engine.process", "engine.__main__", "cli"),
+    "asyncio": (
+        *("api", "training.evaluation"),
+        *("engine.client", "engine.stream", "engine.local", "engine.process"),
+    ),
+    "pickle": ("model.tensor_files",),
+    "multiprocessing": (),
 }
+# The server's own process is free of torch: whatever these reach.
+SERVER = ("api", "cli.serve", "cli.loading", "cli.welcome", "engine.client", "engine.process")
 # Deciding is kept apart from doing: these never see a tensor.
 TORCHLESS = (
     "api.schemas",
@@ -96,6 +106,23 @@ def test_fences_hold(module: str) -> None:
 @pytest.mark.parametrize("module", [m for m in MODULES if within(m, TORCHLESS)])
 def test_policy_is_free_of_torch(module: str) -> None:
     assert "torch" not in {name.split(".")[0] for name, _ in imports(MODULES[module])}
+
+
+def test_the_server_is_free_of_torch() -> None:
+    """The model lives in the engine's process; here its interpreter lock would cost every step."""
+    reached: set[str] = set()
+    waiting = {module for module in MODULES if within(module, SERVER)}
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= own_imports(MODULES[module]) - reached
+    heavy = {"torch", "safetensors", "transformers", "peft"}
+    wrong = {
+        module
+        for module in reached
+        if heavy & {name.split(".")[0] for name, _ in imports(MODULES[module])}
+    }
+    assert not wrong, f"{sorted(wrong)} import torch, and the server imports them"
 
 
 def test_no_import_cycles() -> None:

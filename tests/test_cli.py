@@ -15,9 +15,8 @@ import httpx
 import pytest
 
 from pandagpt.cli import serve as serve_command
-from pandagpt.cli.exit import OperatorError
 from pandagpt.cli.loading import engine_config, load_serving
-from pandagpt.errors import CheckpointError
+from pandagpt.errors import CheckpointError, OperatorError
 from pandagpt.settings import Settings
 
 START_SECONDS = 60
@@ -95,6 +94,7 @@ def test_serve(golden_bundle: Path) -> None:
         wait_for(process, f"{url}/health")
         wait_for(process, f"{url}/ready")
         body = {"messages": [{"role": "user", "content": "SECRET"}], "max_tokens": 3}
+        body |= {"ignore_eos": True}
         assert httpx.post(f"{url}/v1/chat/completions", json=body).status_code == 200
         assert process.stdout
         shown = [process.stdout.readline() for _ in range(5)]

@@ -14,11 +14,12 @@
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── EngineFailure                our fault, while one request was served
-    └── CheckpointError              weights that are missing, truncated or not what they should be
+    ├── CheckpointError              weights that are missing, truncated or not what they should be
+    └── OperatorError                wrong usage or surroundings of a command
 
 Messages say what was wrong, the value, the limit and the remedy, and never hold a path
-of the server, an address or the text of a library's exception. `CheckpointError` alone
-is for the operator and names files.
+of the server, an address or the text of a library's exception. `CheckpointError` and
+`OperatorError` alone are for the operator and name files.
 """
 
 from pathlib import Path
@@ -103,3 +104,7 @@ class CheckpointError(PandaError):
     def __init__(self, message: str, path: Path | None = None) -> None:
         super().__init__(f"{path}: {message}" if path else message)
         self.path = path
+
+
+class OperatorError(PandaError):
+    """The message is one line that says what to do."""

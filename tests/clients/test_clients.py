@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pandagpt.model.checkpoint import BUNDLED
+from pandagpt.model.bundle import BUNDLED
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 SAMPLES = Path(__file__).parents[2] / "server" / "pandagpt" / "samples"

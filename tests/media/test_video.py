@@ -1,9 +1,12 @@
 """Films: the right frames from every container, bounds, and files that name other files."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.nn import functional
 
 from pandagpt.errors import InvalidMedia, MediaTooLarge
 from pandagpt.media import video
@@ -141,3 +144,23 @@ def test_a_film_cannot_name_a_file(template: str, prefix: bytes, tmp_path: Path)
         load(prefix + template.format(path=named).encode())
     assert str(tmp_path) not in raised.value.message
     assert named.stat().st_atime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(480, 640), (115, 112), (64, 30), (720, 404), (2, 41)]
+)
+def test_frames_are_resized_as_pytorch_does_it(height: int, width: int) -> None:
+    frame = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255
+    size = (
+        (math.floor(height / width * 224), 224)
+        if width < height
+        else (224, math.floor(width / height * 224))
+    )
+    resized = functional.interpolate(pixels, size, mode="bilinear", align_corners=False)[0].numpy()
+    expected = (resized - MEAN_RGB[:, None, None]) / STD_RGB[:, None, None]
+    views = video.video_array([(frame, frame)])[:, :, 0]
+    assert views.dtype == np.float32
+    axis = 1 if width < height else 2
+    for view, first in zip(views[[0, 2]], (0, expected.shape[axis] - 224), strict=True):
+        assert np.abs(view - expected.take(range(first, first + 224), axis)).max() < 2e-6

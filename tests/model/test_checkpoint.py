@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pandagpt.errors import CheckpointError
-from pandagpt.model import checkpoint
-from pandagpt.model.checkpoint import BundleWriter, load_bundle, resolve_bundle, write_bundle
+from pandagpt.model.bundle import BUNDLED, resolve_bundle
+from pandagpt.model.checkpoint import BundleWriter, load_bundle, write_bundle
 from pandagpt.model.llama import Llama
 from pandagpt.model.manifest import FileFacts, Manifest
 from pandagpt.model.pandagpt import PandaGPT
@@ -271,7 +271,7 @@ def test_values_beyond_float16_are_refused(tmp_path: Path) -> None:
 def test_resolving_a_model(
     golden_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(checkpoint.BUNDLED, "tiny", golden_bundle)
+    monkeypatch.setitem(BUNDLED, "tiny", golden_bundle)
     assert resolve_bundle("tiny") == golden_bundle
     assert resolve_bundle(str(golden_bundle)) == golden_bundle
     for wrong in (str(tmp_path), "vicuna-99b"):

@@ -7,7 +7,7 @@ import pytest
 
 from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
-from pandagpt.model.checkpoint import resolve_bundle
+from pandagpt.model.bundle import resolve_bundle
 from pandagpt.model.prompt import MediaRef, Turn
 from pandagpt.training.evaluation import BEGIN, END, Score, evaluate, tables, write_results
 from pandagpt.training.exam import Item, items, known_of, samples

@@ -9,7 +9,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
 import pandagpt
-from pandagpt.cli.exit import INTERRUPTED, USAGE_ERROR, OperatorError, fail
+from pandagpt.cli.exit import INTERRUPTED, USAGE_ERROR, fail
 from pandagpt.errors import PandaError
 from pandagpt.settings import explain
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     except CycloptsError as error:
         cause = error.__cause__
         fail(explain(cause) if isinstance(cause, ValueError) else str(error), USAGE_ERROR)
-    except (PandaError, OperatorError) as error:
+    except PandaError as error:
         fail(str(error))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

@@ -34,8 +34,8 @@ def evaluate(
     """
     from rich.console import Console
 
-    from pandagpt.cli.device import choose
-    from pandagpt.model.checkpoint import resolve_bundle
+    from pandagpt.model.bundle import resolve_bundle
+    from pandagpt.model.device import choose
     from pandagpt.training import evaluation
 
     bundle = resolve_bundle(model)

@@ -9,10 +9,6 @@ INTERRUPTED = 130
 """A shell's number for what Ctrl-C ended."""
 
 
-class OperatorError(Exception):
-    """Wrong usage or surroundings; the message is one line that says what to do."""
-
-
 def fail(message: str, code: int = 1) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)

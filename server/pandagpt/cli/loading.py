@@ -1,31 +1,41 @@
-"""Settings to a running engine: resolves the bundle, loads it, starts the worker."""
+"""Settings to a running engine: starts its process, and reads meanwhile what the API needs."""
+
+from pathlib import Path
 
 from pandagpt.api.serving import ServedModel, Serving
-from pandagpt.cli.device import choose
-from pandagpt.cli.exit import OperatorError
+from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.worker import Worker
-from pandagpt.model.checkpoint import load_bundle, resolve_bundle
-from pandagpt.model.pandagpt import PandaGPT
+from pandagpt.engine.messages import Start
+from pandagpt.engine.process import EngineProcess
+from pandagpt.errors import OperatorError
+from pandagpt.model.bundle import load_tokenizer, resolve_bundle
+from pandagpt.model.manifest import TOKENIZER_FILE, Manifest
 from pandagpt.settings import Settings
-
-WARM_UP_TIMEOUT_SECONDS = 600
 
 
 def load_serving(settings: Settings) -> tuple[Serving, str]:
     """The engine, ready, and a line about what it runs on. Raises CheckpointError."""
-    place = choose(settings.device, settings.dtype, settings.quantization)
-    model = load_bundle(
-        resolve_bundle(settings.model), place.device, place.dtype, place.cpu_weights
-    )
+    bundle = resolve_bundle(settings.model)
+    manifest = Manifest.read(bundle)
+    _check_context(settings, manifest)
     config = engine_config(settings)
-    served = _served_model(settings, model)
-    worker = Worker(model, config)
-    worker.start()
-    if not worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
-        raise OperatorError("the engine did not start; the log says why")
-    hardware = f"{place.device}, {_threads(config.num_threads)}, {place}"
-    return Serving(worker, served), hardware
+    process = EngineProcess(
+        Start(
+            str(bundle),
+            settings.device,
+            settings.dtype,
+            settings.quantization,
+            config,
+            settings.log_format,
+        )
+    )
+    try:
+        model = _served_model(settings, bundle, manifest)
+        hardware = process.wait_until_ready().hardware
+    except BaseException:
+        process.close()
+        raise
+    return Serving(EngineClient(process, config), model), hardware
 
 
 def engine_config(settings: Settings) -> EngineConfig:
@@ -42,20 +52,19 @@ def engine_config(settings: Settings) -> EngineConfig:
     )
 
 
-def _served_model(settings: Settings, model: PandaGPT) -> ServedModel:
+def _check_context(settings: Settings, manifest: Manifest) -> None:
     wanted = settings.max_model_len
-    if wanted is not None and wanted > model.max_model_len:
+    if wanted is not None and wanted > manifest.max_model_len:
         raise OperatorError(
-            f"--max-model-len {wanted} is above this model's {model.max_model_len} tokens"
+            f"--max-model-len {wanted} is above this model's {manifest.max_model_len} tokens"
         )
+
+
+def _served_model(settings: Settings, bundle: Path, manifest: Manifest) -> ServedModel:
     return ServedModel(
-        id=settings.served_model_name or model.name,
-        tokenizer=model.tokenizer,
-        max_model_len=wanted or model.max_model_len,
-        vocab_size=model.manifest.llama.vocab_size,
-        fusion=model.fusion,
+        id=settings.served_model_name or manifest.name,
+        tokenizer=load_tokenizer(bundle / TOKENIZER_FILE, manifest.llama),
+        max_model_len=settings.max_model_len or manifest.max_model_len,
+        vocab_size=manifest.llama.vocab_size,
+        fusion=manifest.fusion,
     )
-
-
-def _threads(number: int) -> str:
-    return "1 thread" if number == 1 else f"{number} threads"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pandagpt.cli.exit import INTERRUPTED, OperatorError, leave
+from pandagpt.cli.exit import INTERRUPTED, leave
+from pandagpt.errors import OperatorError
 from pandagpt.settings import Settings
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ def tiny(*, out: Path, device: Literal["auto", "cpu", "cuda"] = "auto") -> None:
     device
         Where to run. Two CPU cores need some hours.
     """
-    from pandagpt.cli.device import choose
+    from pandagpt.model.device import choose
     from pandagpt.training.tiny import train_tiny
 
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
 from pandagpt.engine.prefix_cache import PrefixCache, Trail
-from pandagpt.engine.request import Delta, GenerateRequest, TokenLogprob, check_length
+from pandagpt.engine.request import Delta, Event, GenerateRequest, TokenLogprob, check_length
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
@@ -24,10 +24,6 @@ from pandagpt.errors import EngineFailure, PandaError
 from pandagpt.logs import get_logger
 
 log = get_logger()
-
-Event = tuple[str, Delta | PandaError]
-"""Of which request, and what: an error is its last event."""
-
 
 _Drawn = tuple[Sequence, int | None, Logprobs | None]
 

@@ -1,6 +1,6 @@
 """What goes into the engine and what comes out of it: plain values, no torch, no HTTP.
 
-Everything here could be packed into bytes and sent to another process.
+Everything here is packed into bytes and sent between two processes: see `messages`.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pandagpt.errors import ContextLengthExceeded
+from pandagpt.errors import ContextLengthExceeded, PandaError
 from pandagpt.media.modality import Modality
 from pandagpt.model.prompt import Prompt
 
@@ -80,6 +80,10 @@ class Delta:
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     cached_tokens: int = 0
+
+
+Event = tuple[str, Delta | PandaError]
+"""Of which request, and what: an error is its last event."""
 
 
 def check_length(prompt: Prompt, max_model_len: int) -> None:

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from pandagpt.media.clips import clip_frames
 from pandagpt.media.container import FILM_CODECS, open_container
@@ -43,16 +41,39 @@ def _stack(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 def _crops(frame_HWC: np.ndarray) -> np.ndarray:
     """RGB bytes -> [3 crops, 3, 224, 224]: bilinear without antialias, then along the long side."""
-    pixels = torch.from_numpy(frame_HWC).permute(2, 0, 1)[None].float() / 255
-    resized = functional.interpolate(
-        pixels, _resized(*frame_HWC.shape[:2]), mode="bilinear", align_corners=False
-    )
-    picture_CHW = resized[0].numpy()
+    picture_CHW = _bilinear(frame_HWC, *_resized(*frame_HWC.shape[:2]))
     axis = 1 if picture_CHW.shape[1] > picture_CHW.shape[2] else 2
     spare = picture_CHW.shape[axis] - SIDE_PIXELS
     offsets = (0, math.ceil(spare / 2), spare)
     crops = [picture_CHW.take(range(o, o + SIDE_PIXELS), axis) for o in offsets]
     return (np.stack(crops) - MEAN_RGB[:, None, None]) / STD_RGB[:, None, None]
+
+
+def _bilinear(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """RGB bytes -> float32 [3, height, width] in 0..1, as PyTorch's `interpolate` does it
+    (bilinear, no antialias, `align_corners` off): only the four pixels around a point count.
+    """
+    above, below, down_H = _neighbours(frame_HWC.shape[0], height)
+    left, right, across_W = _neighbours(frame_HWC.shape[1], width)
+    across_W1 = across_W[:, None]
+
+    def across(rows: np.ndarray) -> np.ndarray:
+        pixels_HWC = frame_HWC[rows]
+        before, behind = pixels_HWC.take(left, 1), pixels_HWC.take(right, 1)
+        return before * (1 - across_W1) + behind * across_W1
+
+    down_H11 = down_H[:, None, None]
+    picture_HWC = across(above) * (1 - down_H11) + across(below) * down_H11
+    return picture_HWC.transpose(2, 0, 1) / np.float32(255)
+
+
+def _neighbours(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each wanted point the pixels before and behind it, and how near it is to the second."""
+    # Rounded once at the end, as the processor's multiply-and-add does it in PyTorch.
+    scale = float(np.float32(length) / np.float32(wanted))
+    points = np.maximum(scale * (np.arange(wanted) + 0.5) - 0.5, 0).astype(np.float32)
+    before = np.minimum(points.astype(np.intp), length - 1)
+    return before, np.minimum(before + 1, length - 1), points - before.astype(np.float32)
 
 
 def _resized(height: int, width: int) -> tuple[int, int]:

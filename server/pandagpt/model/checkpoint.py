@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pandagpt.errors import CheckpointError
+from pandagpt.model.bundle import load_tokenizer
 from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
 from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
 from pandagpt.model.decoder import Decoder
@@ -34,21 +35,7 @@ from pandagpt.model.pandagpt import PandaGPT, text_tokenizer
 from pandagpt.model.tensor_files import Shapes, TensorFiles, write_tensors
 from pandagpt.model.tokenizer import Tokenizer
 
-BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
 PROJECTION_KEY = "llama_proj"
-
-
-def resolve_bundle(model: str) -> Path:
-    """A bundled model's name, or a bundle's directory."""
-    path = BUNDLED.get(model, Path(model))
-    if not (path / MANIFEST_FILE).is_file():
-        names = ", ".join(BUNDLED)
-        raise CheckpointError(
-            f"holds no {MANIFEST_FILE}. Give a bundled model ({names}) or a folder that "
-            "`pandagpt convert` has written",
-            path,
-        )
-    return path
 
 
 def load_bundle(
@@ -68,19 +55,6 @@ def load_bundle(
         _load_llama(path, manifest, adapter, device, dtype, cpu_weights),
         tokenizer,
     )
-
-
-def load_tokenizer(path: Path, llama: LlamaConfig) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer(path.read_bytes())
-    except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror})", path) from None
-    except CheckpointError as error:
-        raise CheckpointError(error.message, path) from None
-    if tokenizer.vocab_size > llama.vocab_size:
-        counts = f"{tokenizer.vocab_size} pieces, the language model only {llama.vocab_size} rows"
-        raise CheckpointError(f"has {counts}", path)
-    return tokenizer
 
 
 def _check_text_vocabulary(path: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
+from pandagpt.model.bundle import load_tokenizer
 from pandagpt.model.checkpoint import (
     BundleWriter,
     adapter_shapes,
     imagebind_shapes,
-    load_tokenizer,
 )
 from pandagpt.model.config import ImageBindConfig, LoraConfig
 from pandagpt.model.imagebind import MAX_LOGIT_SCALE

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
+from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.local import LocalEngine
 from pandagpt.engine.request import GenerateRequest, SamplingParams
-from pandagpt.engine.worker import Worker
 from pandagpt.errors import CheckpointError
 from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.cpu.decoder import CpuWeights
@@ -23,7 +24,6 @@ from pandagpt.training.exam import Item, items
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 MAX_ANSWER_TOKENS = 64
-READY_SECONDS = 60.0
 Log = Callable[[str], None]
 
 
@@ -52,24 +52,22 @@ def evaluate(
     """Asks everything of `exam` greedily; about `num_items` answers a cell."""
     model = load_bundle(bundle, device, dtype, cpu_weights)
     config = EngineConfig()
-    worker = Worker(model, config)
-    worker.start()
-    worker.wait_until_ready(READY_SECONDS)
+    engine = EngineClient(LocalEngine(model, config), config)
     try:
-        return asyncio.run(_examine(worker, model, config.max_rows, items(num_items), log))
+        return asyncio.run(_examine(engine, model, config.max_rows, items(num_items), log))
     finally:
-        worker.close()
+        engine.close()
 
 
 async def _examine(
-    worker: Worker, model: PandaGPT, max_rows: int, exam: Iterable[Item], log: Log
+    engine: EngineClient, model: PandaGPT, max_rows: int, exam: Iterable[Item], log: Log
 ) -> Scores:
     right: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     permits = asyncio.Semaphore(2 * max_rows)
 
     async def take(number: int, item: Item) -> None:
         try:
-            answer = await _answer(worker, model, f"exam-{number}", item)
+            answer = await _answer(engine, model, f"exam-{number}", item)
         finally:
             permits.release()
         right[item.group][item.column].append(item.is_right(answer))
@@ -88,10 +86,10 @@ async def _examine(
     }
 
 
-async def _answer(worker: Worker, model: PandaGPT, request_id: str, item: Item) -> str:
+async def _answer(engine: EngineClient, model: PandaGPT, request_id: str, item: Item) -> str:
     prompt = render(item.turns, model.tokenizer, item.fusion)
     params = SamplingParams(max_tokens=MAX_ANSWER_TOKENS, temperature=0.0)
-    stream = worker.generate(GenerateRequest(request_id, prompt, item.media, params))
+    stream = engine.generate(GenerateRequest(request_id, prompt, item.media, params))
     return "".join([delta.text async for delta in stream]).strip()
 
 

@@ -68,7 +68,7 @@ class Gallery:
 
     def any_single(self, rng: Random) -> Shown:
         kinds = (self.single, self.without_looks, self.without_colour)
-        return rng.choices(kinds, (0.5, 0.35, 0.15))[0](rng)
+        return rng.choices(kinds, (0.58, 0.34, 0.08))[0](rng)
 
     def _shown(self, things: tuple[Seen, ...], rows: Sequence[int], rng: Random) -> Shown:
         mean_E = F.normalize(self.embedding_NE[list(rows)].mean(0), dim=0)

@@ -39,7 +39,7 @@ REPORT_EVERY = 100
 
 @dataclass(frozen=True, slots=True)
 class SftPlan:
-    steps: int = 250
+    steps: int = 400
     batch_size: int = 48
     peak_lr: float = 6e-4
     noise: float = 0.5

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pandagpt.cli.exit import OperatorError
+from pandagpt.errors import OperatorError
 from pandagpt.model.cpu.compiler import library
 from pandagpt.model.cpu.decoder import CpuWeights
 
@@ -20,8 +20,10 @@ class Placement:
     cpu_weights: CpuWeights | None
 
     def __str__(self) -> str:
-        weights = f", {self.cpu_weights} weights" if self.cpu_weights else ""
-        return f"{str(self.dtype).removeprefix('torch.')}{weights}"
+        number_format = str(self.dtype).removeprefix("torch.")
+        if self.cpu_weights in (None, number_format):
+            return number_format
+        return f"{number_format} with {self.cpu_weights} weights"
 
 
 def choose(device: str, dtype: str, quantization: str = "auto") -> Placement:

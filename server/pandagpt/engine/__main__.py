@@ -1,0 +1,118 @@
+"""`python -m pandagpt.engine FD`: the engine's process, which `process` starts.
+
+Its first message says what to load. It ends when its socket closes, so that it never outlives
+the server; signals to end are the server's business, which lets open requests finish first.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from functools import partial
+
+from pandagpt import logs
+from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.frames import receive, send
+from pandagpt.engine.messages import (
+    Abort,
+    Add,
+    Events,
+    Failed,
+    Failure,
+    FromEngine,
+    Ready,
+    Start,
+    from_frame,
+    to_frame,
+)
+from pandagpt.engine.request import Event
+from pandagpt.engine.worker import Worker
+from pandagpt.errors import OperatorError, PandaError
+from pandagpt.model.bundle import resolve_bundle
+from pandagpt.model.checkpoint import load_bundle
+from pandagpt.model.device import Placement, choose
+
+WARM_UP_TIMEOUT_SECONDS = 600
+
+
+class EngineServer:
+    """Loads what `start` says on a thread, while the main thread waits for the other side."""
+
+    def __init__(self, channel: socket.socket, start: Start) -> None:
+        self._channel = channel
+        self._start = start
+        self._worker: Worker | None = None
+
+    def run(self) -> None:
+        """Returns when the other side has gone."""
+        threading.Thread(target=self._load, name="engine-load", daemon=True).start()
+        while (frame := receive(self._channel)) is not None:
+            message = from_frame(frame)
+            assert self._worker, "nothing is asked of an engine that is not ready"
+            assert isinstance(message, Add | Abort)
+            self._worker.put(message)
+            # Their media must not stay until the next message comes.
+            del frame, message
+
+    def _load(self) -> None:
+        try:
+            hardware, max_model_len = self._start_worker()
+        except PandaError as error:
+            self._fail(error)
+        except Exception:
+            logs.get_logger().exception("engine_did_not_start")
+            self._fail(OperatorError("the engine did not start; the log says why"))
+        else:
+            self._send(Ready(max_model_len, hardware))
+
+    def _start_worker(self) -> tuple[str, int]:
+        config = self._start.config
+        place = choose(self._start.device, self._start.dtype, self._start.quantization)
+        bundle = resolve_bundle(self._start.bundle)
+        model = load_bundle(bundle, place.device, place.dtype, place.cpu_weights)
+        self._worker = Worker(model, config, self._post, partial(_leave, 1))
+        self._worker.start()
+        if not self._worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
+            raise OperatorError("the engine did not start; the log says why")
+        return _hardware(place, config), config.max_model_len or model.max_model_len
+
+    def _post(self, events: list[Event]) -> None:
+        self._send(Events.of(events))
+
+    def _fail(self, error: PandaError) -> None:
+        self._send(Failed(Failure.of(error)))
+        _leave(1)
+
+    def _send(self, message: FromEngine) -> None:
+        try:
+            send(self._channel, to_frame(message))
+        except OSError:
+            _leave(0)
+
+
+def _hardware(place: Placement, config: EngineConfig) -> str:
+    number = config.num_threads
+    threads = "1 thread" if number == 1 else f"{number} threads"
+    return f"{place.device}, {threads}, {place}"
+
+
+def _leave(code: int) -> None:
+    """At once, from any thread: nothing here needs an orderly end."""
+    os._exit(code)
+
+
+def main(descriptor: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    channel = socket.socket(fileno=descriptor)
+    frame = receive(channel)
+    start = from_frame(frame) if frame else None
+    if isinstance(start, Start):
+        logs.configure(start.log_format)
+        EngineServer(channel, start).run()
+    _leave(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

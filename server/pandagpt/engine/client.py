@@ -1,0 +1,127 @@
+"""The engine as asyncio sees it: requests in, streams of deltas out.
+
+Reaches the engine by a link, whether its threads run in this process or in one of their own.
+Refuses at once what the engine would have no place for. Knows no torch and no sockets.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.messages import Abort, Add
+from pandagpt.engine.request import Event, GenerateRequest, check_length
+from pandagpt.engine.stream import DeltaStream
+from pandagpt.errors import EngineFailure, Overloaded, PandaError
+
+Deliver = Callable[[Iterable[Event]], None]
+
+
+class Link(Protocol):
+    """A way to a running engine. Once `attach`ed it calls back on that event loop alone."""
+
+    @property
+    def max_model_len(self) -> int: ...
+
+    @property
+    def is_open(self) -> bool:
+        """False from the moment the engine has ended, whoever ended it."""
+        ...
+
+    def attach(
+        self, loop: asyncio.AbstractEventLoop, deliver: Deliver, ended: Callable[[], None]
+    ) -> None:
+        """`ended` comes once, after the last events. Another loop may take over an idle link."""
+        ...
+
+    def send(self, message: Add | Abort) -> None:
+        """Never blocks."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class EngineClient:
+    """`generate` belongs to one event loop; `close` may be called from anywhere."""
+
+    def __init__(self, link: Link, config: EngineConfig) -> None:
+        self._link = link
+        self._max_requests = config.max_rows + config.max_queue
+        self._streams: WeakValueDictionary[str, DeltaStream] = WeakValueDictionary()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_draining = False
+
+    @property
+    def is_ready(self) -> bool:
+        return self._link.is_open and not self._is_draining
+
+    @property
+    def num_requests(self) -> int:
+        return len(self._streams)
+
+    def generate(self, request: GenerateRequest) -> DeltaStream:
+        """Refuses at once, here and not at the first delta: `Overloaded`, or a prompt too long."""
+        self._refuse_if_full()
+        check_length(request.prompt, self._link.max_model_len)
+        self._enter_loop()
+        stream = DeltaStream(request.n, partial(self._abort, request.request_id))
+        assert request.request_id not in self._streams, "request ids are unique"
+        self._streams[request.request_id] = stream
+        self._link.send(Add(request))
+        return stream
+
+    async def drain(self, timeout_seconds: float) -> bool:
+        """Accepts nothing more; whether all that was accepted has ended in time."""
+        self._is_draining = True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while self._streams:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Ends the engine; requests still open fail."""
+        self._is_draining = True
+        self._link.close()
+
+    def _refuse_if_full(self) -> None:
+        if not self.is_ready:
+            raise self._gone()
+        if len(self._streams) >= self._max_requests:
+            raise Overloaded(f"The queue is full ({self._max_requests} requests). Try again later.")
+
+    def _gone(self) -> Overloaded:
+        if self._is_draining:
+            return Overloaded("The server is shutting down. Try again later.")
+        return Overloaded("The engine has ended. Try again later.", retry_after_seconds=10)
+
+    def _enter_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            assert not self._streams, "a client serves one event loop"
+            self._loop = loop
+            self._link.attach(loop, self._deliver, self._fail_open)
+
+    def _abort(self, request_id: str) -> None:
+        self._streams.pop(request_id, None)
+        self._link.send(Abort(request_id))
+
+    def _deliver(self, events: Iterable[Event]) -> None:
+        for request_id, event in events:
+            if (stream := self._streams.get(request_id)) is None:
+                continue
+            stream.put(event)
+            if stream.is_over:
+                del self._streams[request_id]
+
+    def _fail_open(self) -> None:
+        """The engine has ended: also those fail that it has not seen yet."""
+        failure = EngineFailure("The engine ended while it served this request. Try again.")
+        error: PandaError = self._gone() if self._is_draining else failure
+        for stream in list(self._streams.values()):
+            stream.put(error)
+        self._streams.clear()

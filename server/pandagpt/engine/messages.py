@@ -1,0 +1,167 @@
+"""What the HTTP process and the engine's process say to each other, and its bytes.
+
+Values in, frames out, and back: MessagePack, with a medium's array as a raw buffer behind it.
+Every frame is read by the one type that its kind names; nothing is unpickled.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+import msgspec
+import numpy as np
+
+from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.frames import Frame
+from pandagpt.engine.request import Delta, Event, GenerateRequest, MediaInput
+from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded, PandaError
+from pandagpt.logs import LogFormat
+from pandagpt.media.modality import Modality
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The first message to a new process. Where and how may still be `auto`."""
+
+    bundle: str
+    device: str
+    dtype: str
+    quantization: str
+    config: EngineConfig
+    log_format: LogFormat = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of this package; other classes than these arrive as an EngineFailure."""
+
+    kind: Literal["CheckpointError", "EngineFailure", "OperatorError", "Overloaded"]
+    message: str
+
+    @classmethod
+    def of(cls, error: PandaError) -> Self:
+        if isinstance(error, CheckpointError):
+            return cls("CheckpointError", error.message)
+        if isinstance(error, OperatorError):
+            return cls("OperatorError", error.message)
+        if isinstance(error, Overloaded):
+            return cls("Overloaded", error.message)
+        return cls("EngineFailure", error.message)
+
+    @property
+    def error(self) -> PandaError:
+        return _ERRORS[self.kind](self.message)
+
+
+_ERRORS: dict[str, type[PandaError]] = {
+    "CheckpointError": CheckpointError,
+    "EngineFailure": EngineFailure,
+    "OperatorError": OperatorError,
+    "Overloaded": Overloaded,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The model is loaded and warm; `hardware` says in words on what."""
+
+    max_model_len: int
+    hardware: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The last message of a process that could not start."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """All of one step. A request's failure is its last event, so it may stand behind."""
+
+    deltas: tuple[tuple[str, Delta], ...]
+    failures: tuple[tuple[str, Failure], ...] = ()
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> Self:
+        deltas, failures = [], []
+        for request_id, event in events:
+            if isinstance(event, Delta):
+                deltas.append((request_id, event))
+            else:
+                failures.append((request_id, Failure.of(event)))
+        return cls(tuple(deltas), tuple(failures))
+
+    def __iter__(self) -> Iterator[Event]:
+        yield from self.deltas
+        for request_id, failure in self.failures:
+            yield request_id, failure.error
+
+
+ToEngine = Start | Add | Abort
+FromEngine = Ready | Failed | Events
+Message = ToEngine | FromEngine
+
+
+@dataclass(frozen=True, slots=True)
+class _MediumFacts:
+    modality: Modality
+    digest: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _AddHeader:
+    """An `Add` without the arrays, which are the frame's buffers."""
+
+    request: GenerateRequest
+    media: tuple[_MediumFacts, ...]
+
+
+_KINDS: tuple[type, ...] = (Start, _AddHeader, Abort, Ready, Failed, Events)
+_DECODERS = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def to_frame(message: Message) -> Frame:
+    if not isinstance(message, Add):
+        return Frame(_KINDS.index(type(message)), _encode(message))
+    media = message.request.media
+    header = _AddHeader(replace(message.request, media=()), tuple(map(_facts, media)))
+    buffers = [_bytes(medium.array) for medium in media]
+    return Frame(_KINDS.index(_AddHeader), _encode(header), buffers)
+
+
+def from_frame(frame: Frame) -> Message:
+    message = _DECODERS[frame.kind].decode(frame.header)
+    if not isinstance(message, _AddHeader):
+        return message
+    media = [_medium(*pair) for pair in zip(message.media, frame.buffers, strict=True)]
+    return Add(replace(message.request, media=tuple(media)))
+
+
+def _facts(medium: MediaInput) -> _MediumFacts:
+    array = medium.array
+    return _MediumFacts(medium.modality, medium.digest, array.dtype.str, array.shape)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The array's own memory, where it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
+def _medium(facts: _MediumFacts, buffer: bytes | bytearray | memoryview) -> MediaInput:
+    array = np.frombuffer(buffer, np.dtype(facts.dtype)).reshape(facts.shape)
+    return MediaInput(facts.modality, array, facts.digest)

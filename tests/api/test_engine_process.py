@@ -1,0 +1,121 @@
+"""A server and its engine's process: what each does when the other ends, and who loads torch."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pandagpt.cli.loading import load_serving
+from pandagpt.engine.client import EngineClient
+from pandagpt.engine.process import EngineProcess
+from pandagpt.settings import Settings
+from tests.api.conftest import serving
+from tests.api.test_errors import CHAT, HELLO, assert_error
+
+LONG: dict[str, Any] = {**HELLO, "max_tokens": 150, "min_tokens": 150, "stream": True}
+
+SERVE_AND_ASK = """
+import sys
+import httpx
+from pandagpt import logs
+from pandagpt.cli.loading import load_serving
+from pandagpt.settings import Settings
+from tests.api.conftest import serving
+
+logs.configure("json")
+settings = Settings(model=sys.argv[1], threads=1)
+with serving(settings, lambda: load_serving(settings)[0]) as url:
+    image = {"type": "image_url", "image_url": {"url": "sample://red_car.png"}}
+    film = {"type": "video_url", "video_url": {"url": "sample://train.mp4"}}
+    for part in (image, film):
+        body = {"messages": [{"role": "user", "content": [part]}], "max_tokens": 3}
+        print(httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).status_code)
+print("loaded:", *sorted({"torch", "safetensors", "transformers"} & set(sys.modules)))
+"""
+
+
+def test_the_server_never_loads_torch(golden_bundle: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE_AND_ASK, str(golden_bundle)], capture_output=True, text=True
+    )
+    *_, image, film, loaded = done.stdout.splitlines()
+    assert (image, film) == ("200", "200"), done.stderr
+    assert loaded == "loaded:"
+
+
+@pytest.fixture
+def engines() -> list[EngineProcess]:
+    return []
+
+
+@pytest.fixture
+def url(golden_bundle: Path, engines: list[EngineProcess]) -> Iterator[str]:
+    settings = Settings(model=str(golden_bundle), threads=1)
+
+    def load() -> Any:
+        loaded, _ = load_serving(settings)
+        assert isinstance(loaded.engine, EngineClient)
+        link = loaded.engine._link
+        assert isinstance(link, EngineProcess)
+        engines.append(link)
+        return loaded
+
+    with serving(settings, load) as url:
+        yield url
+
+
+def test_a_killed_engine_ends_its_streams_and_nothing_else(
+    url: str, engines: list[EngineProcess]
+) -> None:
+    with httpx.Client(base_url=url, timeout=30) as client:
+        with client.stream("POST", CHAT, json=LONG) as response:
+            lines = response.iter_lines()
+            while '"content":""' in (line := next(lines)) or not line:
+                pass
+            engines[0]._process.kill()
+            killed_at = time.perf_counter()
+            rest = [line for line in lines if line]
+        assert time.perf_counter() - killed_at < 2
+        assert rest[-1] == "data: [DONE]"
+        assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == "internal_error"
+        assert client.get("/health").status_code == 200
+        assert_error(client.get("/ready"), 503, "server_overloaded")
+        refused = client.post(CHAT, json=HELLO)
+        assert_error(refused, 503, "server_overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_streams_end_before_the_server_does(
+    golden_bundle: Path, number: signal.Signals, code: int
+) -> None:
+    """Both signals go to the whole group, as a terminal and a service manager send them."""
+    command = [sys.executable, "-m", "pandagpt", "serve", "--port", "0", "--threads", "1"]
+    server = subprocess.Popen(
+        [*command, "--model", str(golden_bundle)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert server.stdout
+    shown = [server.stdout.readline() for _ in range(5)]
+    url = shown[2].split()[1].removesuffix("/v1")
+    with httpx.stream("POST", f"{url}{CHAT}", json=LONG, timeout=30) as response:
+        lines = response.iter_lines()
+        next(lines)
+        os.killpg(server.pid, number)
+        rest = [line for line in lines if line]
+    assert rest[-1] == "data: [DONE]"
+    assert '"finish_reason":"length"' in rest[-2]
+    _, err = server.communicate(timeout=20)
+    assert server.returncode == code, err
+    assert "Traceback" not in err
