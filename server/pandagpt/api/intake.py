@@ -68,7 +68,8 @@ class Intake:
 
     @asynccontextmanager
     async def read(self, chat: ChatRequest, model: ServedModel) -> AsyncGenerator[EngineInput]:
-        """To be left once the engine has encoded the media: until then they take up room.
+        """To be left once the engine has encoded the media: until then they take up room,
+        here and, once sent, in the engine's process again.
 
         Raises Overloaded and every RequestError that media or the prompt can cause.
         """

@@ -59,7 +59,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     failures: list[Exception] = []
 
     def load() -> "Serving":
-        # Here, in the loading thread, torch is imported: the port is open by now.
+        # In a thread, which waits for the engine's process: the port is open by now.
         from pandagpt.cli.loading import load_serving
 
         serving, hardware = load_serving(settings)

@@ -55,16 +55,17 @@ def _bilinear(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     above, below, down_H = _neighbours(frame_HWC.shape[0], height)
     left, right, across_W = _neighbours(frame_HWC.shape[1], width)
-    across_W1 = across_W[:, None]
+    # Colours lie within a row: numpy is slow along an axis of three.
+    across_R, down_H1 = np.repeat(across_W, 3), down_H[:, None]
 
     def across(rows: np.ndarray) -> np.ndarray:
         pixels_HWC = frame_HWC[rows]
-        before, behind = pixels_HWC.take(left, 1), pixels_HWC.take(right, 1)
-        return before * (1 - across_W1) + behind * across_W1
+        before_HR = pixels_HWC.take(left, 1).reshape(height, -1)
+        behind_HR = pixels_HWC.take(right, 1).reshape(height, -1)
+        return before_HR * (1 - across_R) + behind_HR * across_R
 
-    down_H11 = down_H[:, None, None]
-    picture_HWC = across(above) * (1 - down_H11) + across(below) * down_H11
-    return picture_HWC.transpose(2, 0, 1) / np.float32(255)
+    picture_HR = across(above) * (1 - down_H1) + across(below) * down_H1
+    return picture_HR.reshape(height, width, 3).transpose(2, 0, 1) / np.float32(255)
 
 
 def _neighbours(length: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
