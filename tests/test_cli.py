@@ -97,7 +97,7 @@ def test_serve(golden_bundle: Path) -> None:
         body |= {"ignore_eos": True}
         assert httpx.post(f"{url}/v1/chat/completions", json=body).status_code == 200
         assert process.stdout
-        shown = [process.stdout.readline() for _ in range(5)]
+        shown = [process.stdout.readline() for _ in range(6)]
         assert f"{url}/v1 " in shown[2]
         tried = subprocess.run(
             shown[-1].partition("Try:")[2], shell=True, capture_output=True, text=True, timeout=30
@@ -138,12 +138,14 @@ def test_settings_reach_the_engine_and_the_api(golden_bundle: Path) -> None:
         threads=1,
     )
     config = engine_config(settings)
-    assert (config.max_rows, config.max_queue, config.max_model_len) == (300, 7, 64)
+    assert (config.max_queue, config.max_model_len) == (7, 64)
     assert (config.media_cache_bytes, config.num_threads) == (3 * 2**20, 1)
-    serving, hardware = load_serving(settings)
+    serving, ready = load_serving(settings)
     serving.engine.close()
     assert (serving.model.id, serving.model.max_model_len) == ("mine", 64)
-    assert "1 thread, float32" in hardware
+    assert (ready.max_rows, ready.max_model_len) == (300, 64)
+    assert "1 thread, float32" in ready.hardware
+    assert "300 rows x 64 tokens" in ready.capacity
 
 
 def test_a_context_longer_than_the_model_s(golden_bundle: Path) -> None:

@@ -52,7 +52,9 @@ class Settings(BaseModel):
         "auto", description="auto: console on a terminal, else JSON lines."
     )
 
-    max_num_seqs: int = Field(32, ge=1, le=4096, description="Answers generated at once.")
+    max_num_seqs: int | None = Field(
+        None, ge=1, le=4096, description="Answers generated at once. Default: by free memory."
+    )
     max_queue: int = Field(256, ge=0, description="Requests that may wait; more get a 503.")
     max_model_len: int | None = Field(
         None, ge=16, description="Context length in tokens. Default: the model's own."

@@ -107,7 +107,7 @@ def test_streams_end_before_the_server_does(
         start_new_session=True,
     )
     assert server.stdout
-    shown = [server.stdout.readline() for _ in range(5)]
+    shown = [server.stdout.readline() for _ in range(6)]
     url = shown[2].split()[1].removesuffix("/v1")
     with httpx.stream("POST", f"{url}{CHAT}", json=LONG, timeout=30) as response:
         lines = response.iter_lines()

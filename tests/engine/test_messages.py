@@ -73,11 +73,18 @@ deltas = st.builds(
 failures = st.builds(Failure, st.sampled_from(["EngineFailure", "Overloaded"]), texts)
 messages = st.one_of(
     st.builds(
-        Start, texts, texts, texts, texts, st.just(EngineConfig(max_model_len=9)), st.just("json")
+        Start,
+        texts,
+        texts,
+        texts,
+        texts,
+        st.just(EngineConfig(max_model_len=9)),
+        st.none() | ids,
+        st.just("json"),
     ),
     st.builds(Add, requests),
     st.builds(Abort, texts),
-    st.builds(Ready, ids, texts),
+    st.builds(Ready, ids, ids, texts, texts),
     st.builds(Failed, failures),
     st.builds(
         Events,

@@ -42,7 +42,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 def start_of(bundle: Path, config: EngineConfig = CONFIG) -> Start:
-    return Start(str(bundle), "cpu", "float32", "none", config, "json")
+    return Start(str(bundle), "cpu", "float32", "none", config, CONFIG.max_rows, "json")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
 from pandagpt.api.routes import chat, health, models
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
+from pandagpt.engine.config import EngineConfig
 from pandagpt.errors import PandaError
 from pandagpt.media.limits import MediaLimits
 from pandagpt.settings import Settings
@@ -79,8 +80,8 @@ def media_limits(settings: Settings) -> MediaLimits:
 
 
 def _max_pending(settings: Settings) -> int:
-    """As many requests may be read at once as may be generated and wait."""
-    return settings.max_num_seqs + settings.max_queue
+    """As many requests may be read at once as may be generated (not known yet) and wait."""
+    return (settings.max_num_seqs or EngineConfig().max_rows) + settings.max_queue
 
 
 async def _on_panda_error(request: Request, error: Exception) -> Response:

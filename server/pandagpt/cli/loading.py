@@ -5,7 +5,7 @@ from pathlib import Path
 from pandagpt.api.serving import ServedModel, Serving
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.messages import Start
+from pandagpt.engine.messages import Ready, Start
 from pandagpt.engine.process import EngineProcess
 from pandagpt.errors import OperatorError
 from pandagpt.model.bundle import load_tokenizer, resolve_bundle
@@ -13,8 +13,8 @@ from pandagpt.model.manifest import TOKENIZER_FILE, Manifest
 from pandagpt.settings import Settings
 
 
-def load_serving(settings: Settings) -> tuple[Serving, str]:
-    """The engine, ready, and a line about what it runs on. Raises CheckpointError."""
+def load_serving(settings: Settings) -> tuple[Serving, Ready]:
+    """The engine, and what it says of itself. Raises CheckpointError and OperatorError."""
     bundle = resolve_bundle(settings.model)
     manifest = Manifest.read(bundle)
     _check_context(settings, manifest)
@@ -26,25 +26,23 @@ def load_serving(settings: Settings) -> tuple[Serving, str]:
             settings.dtype,
             settings.quantization,
             config,
+            settings.max_num_seqs,
             settings.log_format,
         )
     )
     try:
         model = _served_model(settings, bundle, manifest)
-        hardware = process.wait_until_ready().hardware
+        ready = process.wait_until_ready()
     except BaseException:
         process.close()
         raise
-    return Serving(EngineClient(process, config), model), hardware
+    return Serving(EngineClient(process, config.with_rows(ready.max_rows)), model), ready
 
 
 def engine_config(settings: Settings) -> EngineConfig:
     defaults = EngineConfig()
     return EngineConfig(
-        max_rows=settings.max_num_seqs,
         max_queue=settings.max_queue,
-        # Every answer takes one token of a step; twice as many leave room for prompts.
-        max_step_tokens=max(defaults.max_step_tokens, 2 * settings.max_num_seqs),
         max_model_len=settings.max_model_len,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         media_cache_bytes=settings.encoder_cache_bytes,

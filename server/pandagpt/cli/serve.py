@@ -62,8 +62,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         # In a thread, which waits for the engine's process: the port is open by now.
         from pandagpt.cli.loading import load_serving
 
-        serving, hardware = load_serving(settings)
-        show_welcome(url, serving.model.id, hardware, has_key=bool(settings.api_keys))
+        serving, ready = load_serving(settings)
+        show_welcome(url, serving.model.id, ready, has_key=bool(settings.api_keys))
         return serving
 
     def stop(error: Exception) -> None:

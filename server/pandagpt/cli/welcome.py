@@ -6,6 +6,7 @@ from rich.console import Console
 
 import pandagpt
 from pandagpt.api.source import SAMPLE_SCHEME, sample_names
+from pandagpt.engine.messages import Ready
 
 QUESTION = "What is this?"
 
@@ -14,11 +15,12 @@ def show_loading(url: str, model: str) -> None:
     _print(f"[bold]PandaGPT server {pandagpt.__version__}[/bold]   loading {model} ...   {url}")
 
 
-def show_welcome(url: str, model: str, hardware: str, has_key: bool) -> None:
+def show_welcome(url: str, model: str, engine: Ready, has_key: bool) -> None:
     key = "key needed" if has_key else "no key needed"
-    _print(f"  Model   {model}   ({hardware})")
+    _print(f"  Model   {model}   ({engine.hardware})")
     _print(f"  API     {url}/v1   ({key})")
     _print(f"  Docs    {url}/docs      Health  {url}/health, {url}/ready")
+    _print(f"  Room    {engine.capacity}")
     _print(f"  Try:    {_curl(url, has_key)}")
 
 

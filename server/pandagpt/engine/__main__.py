@@ -12,6 +12,7 @@ import threading
 from functools import partial
 
 from pandagpt import logs
+from pandagpt.engine.capacity import Capacity
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.frames import receive, send
 from pandagpt.engine.messages import (
@@ -31,7 +32,8 @@ from pandagpt.engine.worker import Worker
 from pandagpt.errors import OperatorError, PandaError
 from pandagpt.model.bundle import resolve_bundle
 from pandagpt.model.checkpoint import load_bundle
-from pandagpt.model.device import Placement, choose
+from pandagpt.model.device import Placement, choose, free_memory
+from pandagpt.model.pandagpt import PandaGPT
 
 WARM_UP_TIMEOUT_SECONDS = 600
 
@@ -57,25 +59,36 @@ class EngineServer:
 
     def _load(self) -> None:
         try:
-            hardware, max_model_len = self._start_worker()
+            ready = self._start_worker()
         except PandaError as error:
             self._fail(error)
         except Exception:
             logs.get_logger().exception("engine_did_not_start")
             self._fail(OperatorError("the engine did not start; the log says why"))
         else:
-            self._send(Ready(max_model_len, hardware))
+            self._send(ready)
 
-    def _start_worker(self) -> tuple[str, int]:
-        config = self._start.config
+    def _start_worker(self) -> Ready:
         place = choose(self._start.device, self._start.dtype, self._start.quantization)
         bundle = resolve_bundle(self._start.bundle)
         model = load_bundle(bundle, place.device, place.dtype, place.cpu_weights)
+        capacity = self._capacity(model, place)
+        config = self._start.config.with_rows(capacity.rows)
         self._worker = Worker(model, config, self._post, partial(_leave, 1))
         self._worker.start()
         if not self._worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
             raise OperatorError("the engine did not start; the log says why")
-        return _hardware(place, config), config.max_model_len or model.max_model_len
+        return Ready(capacity.max_model_len, capacity.rows, _hardware(place, config), str(capacity))
+
+    def _capacity(self, model: PandaGPT, place: Placement) -> Capacity:
+        """Once the weights are in memory."""
+        return Capacity.fitting(
+            place.device,
+            self._start.max_rows,
+            self._start.config.max_model_len or model.max_model_len,
+            model.llama.kv_bytes_per_token,
+            free_memory(place.device),
+        )
 
     def _post(self, events: list[Event]) -> None:
         self._send(Events.of(events))

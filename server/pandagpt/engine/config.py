@@ -1,7 +1,8 @@
 """The engine's few numbers, each with its unit. Read from nowhere: the caller sets them."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class EngineConfig:
     media_cache_bytes: int = 64 << 20
     prefix_cache_bytes: int = 256 << 20
     num_threads: int = max(1, (os.cpu_count() or 1) - 1)
+
+    def with_rows(self, max_rows: int) -> Self:
+        """Every answer takes one token of a step; twice as many leave room for prompts."""
+        max_step_tokens = max(self.max_step_tokens, 2 * max_rows)
+        return replace(self, max_rows=max_rows, max_step_tokens=max_step_tokens)
 
     def __post_init__(self) -> None:
         assert self.max_step_tokens > self.max_rows, "a full batch must leave room for a prompt"

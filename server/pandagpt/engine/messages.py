@@ -21,13 +21,17 @@ from pandagpt.media.modality import Modality
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first message to a new process. Where and how may still be `auto`."""
+    """The first message to a new process. Where and how may still be `auto`.
+
+    `max_rows` None: as many as memory has room for and as pay; `config`'s number is not used.
+    """
 
     bundle: str
     device: str
     dtype: str
     quantization: str
     config: EngineConfig
+    max_rows: int | None = None
     log_format: LogFormat = "auto"
 
 
@@ -73,10 +77,12 @@ _ERRORS: dict[str, type[PandaError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The model is loaded and warm; `hardware` says in words on what."""
+    """The model is loaded and warm; in words: on what `hardware`, and for how many answers."""
 
     max_model_len: int
+    max_rows: int
     hardware: str
+    capacity: str
 
 
 @dataclass(frozen=True, slots=True)

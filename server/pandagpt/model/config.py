@@ -101,6 +101,11 @@ class LlamaConfig:
     def head_dim(self) -> int:
         return self.hidden_size // self.num_attention_heads
 
+    @property
+    def kv_values_per_token(self) -> int:
+        """Of all layers, keys and values."""
+        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim
+
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Reads Hugging Face's JSON; fields that do not matter here are left aside."""

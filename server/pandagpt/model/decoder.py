@@ -17,6 +17,9 @@ class Decoder(Protocol):
     @property
     def config(self) -> LlamaConfig: ...
 
+    @property
+    def kv_bytes_per_token(self) -> int: ...
+
     def new_cache(self, num_rows: int, max_len: int) -> KVCache: ...
 
     def embed(self, ids_N: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import psutil
 import torch
 
 from pandagpt.errors import OperatorError
@@ -36,6 +37,13 @@ def choose(device: str, dtype: str, quantization: str = "auto") -> Placement:
     if dtype == "auto":
         dtype = _half() if device == "cuda" else "float32"
     return Placement(device, getattr(torch, dtype), _cpu_weights(device, dtype, quantization))
+
+
+def free_memory(device: str) -> int:
+    """Bytes that could be taken now without harm to others."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    return psutil.virtual_memory().available
 
 
 def _cpu_weights(device: str, dtype: str, quantization: str) -> CpuWeights | None:

@@ -105,6 +105,10 @@ class Llama(nn.Module):
         tied_head = self.config.tie_word_embeddings and key == "lm_head.weight"
         return tied_head or _DERIVED_KEY.fullmatch(key) is not None
 
+    @property
+    def kv_bytes_per_token(self) -> int:
+        return self.config.kv_values_per_token * self.dtype.itemsize
+
     def new_cache(self, num_rows: int, max_len: int) -> KVCache:
         return KVCache(self.config, num_rows, max_len, self.device, self.dtype)
 

@@ -91,6 +91,10 @@ class CpuLlama:
         self._table = state["model.embed_tokens.weight"].to(stored, copy=True)
         self._model = self._read(state)
 
+    @property
+    def kv_bytes_per_token(self) -> int:
+        return self.config.kv_values_per_token * self._kv_dtype.itemsize
+
     def new_cache(self, num_rows: int, max_len: int) -> KVCache:
         block = self._library.block_length()
         return KVCache(self.config, num_rows, max_len, "cpu", self._kv_dtype, block)
