@@ -22,7 +22,7 @@ from pandagpt.engine.local import LocalEngine
 from pandagpt.engine.messages import Add, Ready, Start, from_frame, to_frame
 from pandagpt.engine.process import EngineProcess
 from pandagpt.engine.request import Delta, GenerateRequest, MediaInput, SamplingParams
-from pandagpt.errors import CheckpointError, EngineFailure, Overloaded
+from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded
 from pandagpt.media.modality import Modality
 from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.prompt import MediaSlot, Prompt
@@ -183,6 +183,14 @@ async def test_closing_fails_what_is_open_and_ends_the_process(mortal: EngineCli
 def test_a_bundle_that_cannot_be_read(tmp_path: Path) -> None:
     process = EngineProcess(start_of(tmp_path))
     with pytest.raises(CheckpointError, match=str(tmp_path)):
+        process.wait_until_ready()
+    process.close()
+
+
+def test_a_process_that_ends_while_it_starts(golden_bundle: Path) -> None:
+    process = EngineProcess(start_of(golden_bundle))
+    process._process.kill()
+    with pytest.raises(OperatorError, match="exit code -9"):
         process.wait_until_ready()
     process.close()
 

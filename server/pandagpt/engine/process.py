@@ -59,7 +59,8 @@ class EngineProcess:
         if isinstance(message, Failed):
             raise message.failure.error
         if not isinstance(message, Ready):
-            raise OperatorError("the engine's process ended while it started; the log says why")
+            code = self._process.wait()
+            raise OperatorError(f"the engine's process ended while it started (exit code {code})")
         self.max_model_len = message.max_model_len
         self.is_open = True
         self._writer.start()
