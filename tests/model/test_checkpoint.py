@@ -47,14 +47,14 @@ def test_loads_with_lora_merged(golden_bundle: Path, golden: Path) -> None:
     adapter = load_file(golden / "splice" / "delta.safetensors")
     prefix = f"llama_model.base_model.model.{key.removesuffix('weight')}lora_"
     a, b = (adapter[f"{prefix}{part}.default.weight"].float() for part in "AB")
-    lora = model.manifest.lora
+    lora = Manifest.read(golden_bundle).lora
     assert lora is not None
     expected = base + lora.alpha / lora.r * (b @ a)
     assert torch.allclose(model.llama.weights()[key], expected, atol=1e-6)
 
 
 def test_every_encoder_weight_is_the_source_s(golden_bundle: Path, golden: Path) -> None:
-    ours = load(golden_bundle).imagebind.state_dict()
+    ours = load(golden_bundle).encoders.imagebind.state_dict()
     source = load_file(golden / "imagebind_tiny.safetensors")
     assert ours.keys() == source.keys()
     assert all(torch.equal(ours[key], source[key].float()) for key in source)
@@ -66,7 +66,7 @@ def test_dtype_is_honoured_but_logit_scales_stay_exact(
 ) -> None:
     model = load_bundle(golden_bundle, "cpu", dtype)
     assert model.dtype == model.llama.dtype == dtype
-    for key, tensor in model.imagebind.state_dict().items():
+    for key, tensor in model.encoders.imagebind.state_dict().items():
         assert tensor.dtype == (dtype if tensor.ndim else max_precision(dtype)), key
 
 
@@ -76,19 +76,19 @@ def max_precision(dtype: torch.dtype) -> torch.dtype:
 
 def test_nothing_learns_or_drops_out(golden_bundle: Path) -> None:
     model = load(golden_bundle)
-    assert not model.imagebind.training
-    modules = (model.imagebind, model.projection, model.llama)
+    assert not model.encoders.imagebind.training
+    modules = (model.encoders.imagebind, model.encoders.projection, model.llama)
     assert not any(p.requires_grad for module in modules for p in module.parameters())
 
 
 def test_loaded_model_outlives_its_files(bundle: Path) -> None:
     """Weights are copied out of the mapped files: a bundle may be replaced while it serves."""
     model = load_bundle(bundle, "cpu", torch.float16)
-    before = {key: value.clone() for key, value in model.imagebind.state_dict().items()}
+    before = {key: value.clone() for key, value in model.encoders.imagebind.state_dict().items()}
     path = bundle / "imagebind.safetensors"
     with path.open("r+b") as file:
         file.write(b"\xff" * path.stat().st_size)
-    assert all(torch.equal(v, before[k]) for k, v in model.imagebind.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in model.encoders.imagebind.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,10 @@ def write_again(
 def test_written_state_dicts_load_again(golden_bundle: Path, tmp_path: Path) -> None:
     write_again(golden_bundle, tmp_path / "again")
     before, after = load(golden_bundle), load(tmp_path / "again")
-    for ours, theirs in ((after.imagebind, before.imagebind), (after.llama, before.llama)):
+    for ours, theirs in (
+        (after.encoders.imagebind, before.encoders.imagebind),
+        (after.llama, before.llama),
+    ):
         for key, tensor in ours.state_dict().items():
             assert torch.equal(tensor, theirs.state_dict()[key]), key
 

@@ -1,11 +1,13 @@
 """Settings to a running engine: resolves the bundle, loads it, starts the worker."""
 
-from pandagpt.api.serving import ServedModel, Serving
+from pandagpt.api.serving import MEDIA, ServedModel, Serving
 from pandagpt.cli.device import choose
 from pandagpt.cli.exit import OperatorError
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.worker import Worker
-from pandagpt.model.checkpoint import load_bundle, resolve_bundle
+from pandagpt.model.chat_template import ChatTemplate
+from pandagpt.model.checkpoint import resolve_bundle
+from pandagpt.model.folder import chat_template_of, load_model
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.settings import Settings
 
@@ -15,9 +17,10 @@ WARM_UP_TIMEOUT_SECONDS = 600
 def load_serving(settings: Settings) -> tuple[Serving, str]:
     """The engine, ready, and a line about what it runs on. Raises CheckpointError."""
     device, dtype = choose(settings.device, settings.dtype)
-    model = load_bundle(resolve_bundle(settings.model), device, dtype)
+    folder = resolve_bundle(settings.model)
+    model = load_model(folder, device, dtype)
     config = engine_config(settings)
-    served = _served_model(settings, model)
+    served = _served_model(settings, model, chat_template_of(folder))
     worker = Worker(model, config)
     worker.start()
     if not worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
@@ -39,7 +42,9 @@ def engine_config(settings: Settings) -> EngineConfig:
     )
 
 
-def _served_model(settings: Settings, model: PandaGPT) -> ServedModel:
+def _served_model(
+    settings: Settings, model: PandaGPT, template: ChatTemplate | None
+) -> ServedModel:
     wanted = settings.max_model_len
     if wanted is not None and wanted > model.max_model_len:
         raise OperatorError(
@@ -49,8 +54,10 @@ def _served_model(settings: Settings, model: PandaGPT) -> ServedModel:
         id=settings.served_model_name or model.name,
         tokenizer=model.tokenizer,
         max_model_len=wanted or model.max_model_len,
-        vocab_size=model.manifest.llama.vocab_size,
+        vocab_size=model.llama.config.vocab_size,
         fusion=model.fusion,
+        modalities=MEDIA if model.reads_media else (),
+        chat_template=template,
     )
 
 

@@ -62,7 +62,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         from pandagpt.cli.loading import load_serving
 
         serving, hardware = load_serving(settings)
-        show_welcome(url, serving.model.id, hardware, has_key=bool(settings.api_keys))
+        has_key, reads_media = bool(settings.api_keys), bool(serving.model.modalities)
+        show_welcome(url, serving.model.id, hardware, has_key=has_key, reads_media=reads_media)
         return serving
 
     def stop(error: Exception) -> None:

@@ -28,22 +28,23 @@ from pandagpt.model.manifest import (
     FileFacts,
     Manifest,
 )
-from pandagpt.model.pandagpt import PandaGPT, text_tokenizer
+from pandagpt.model.pandagpt import Encoders, PandaGPT, text_tokenizer
 from pandagpt.model.tensor_files import Shapes, TensorFiles, write_tensors
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 
 BUNDLED = {"tiny": Path(__file__).parent / "tiny"}
+CONFIG_FILE = "config.json"
 PROJECTION_KEY = "llama_proj"
 
 
 def resolve_bundle(model: str) -> Path:
-    """A bundled model's name, or a bundle's directory."""
+    """A bundled model's name, a bundle's folder, or a plain LLaMA's as Hugging Face stores it."""
     path = BUNDLED.get(model, Path(model))
-    if not (path / MANIFEST_FILE).is_file():
+    if not any((path / name).is_file() for name in (MANIFEST_FILE, CONFIG_FILE)):
         names = ", ".join(BUNDLED)
         raise CheckpointError(
-            f"holds no {MANIFEST_FILE}. Give a bundled model ({names}) or a folder that "
-            "`pandagpt convert` has written",
+            f"holds no {MANIFEST_FILE}. Give a bundled model ({names}), a folder that "
+            f"`pandagpt convert` has written, or a LLaMA model's with its {CONFIG_FILE}",
             path,
         )
     return path
@@ -56,26 +57,33 @@ def load_bundle(path: Path, device: str, dtype: torch.dtype) -> PandaGPT:
     adapter.check(adapter_shapes(manifest.llama, manifest.lora, manifest.imagebind.embed_dim))
     tokenizer = load_tokenizer(path / TOKENIZER_FILE, manifest.llama)
     _check_text_vocabulary(path, manifest, tokenizer)
-    return PandaGPT(
-        manifest,
+    encoders = Encoders(
         _load_imagebind(path, manifest.imagebind, device, dtype),
         _load_projection(adapter, device, dtype),
-        _load_llama(path, manifest, adapter, device, dtype),
-        tokenizer,
+        text_tokenizer(manifest, tokenizer),
+        manifest.gains,
+    )
+    llama = _load_llama(path, manifest, adapter, device, dtype)
+    return PandaGPT(
+        manifest.name, llama, tokenizer, manifest.max_model_len, encoders, manifest.fusion
     )
 
 
 def load_tokenizer(path: Path, llama: LlamaConfig) -> Tokenizer:
     try:
-        tokenizer = Tokenizer(path.read_bytes())
+        tokenizer = SentencePieceTokenizer(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"cannot be read ({error.strerror})", path) from None
     except CheckpointError as error:
         raise CheckpointError(error.message, path) from None
+    check_vocabulary(tokenizer, llama, path)
+    return tokenizer
+
+
+def check_vocabulary(tokenizer: Tokenizer, llama: LlamaConfig, path: Path) -> None:
     if tokenizer.vocab_size > llama.vocab_size:
         counts = f"{tokenizer.vocab_size} pieces, the language model only {llama.vocab_size} rows"
         raise CheckpointError(f"has {counts}", path)
-    return tokenizer
 
 
 def _check_text_vocabulary(path: Path, manifest: Manifest, tokenizer: Tokenizer) -> None:

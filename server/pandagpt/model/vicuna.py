@@ -20,6 +20,7 @@ from pandagpt.model.tensor_files import Shapes, TensorFiles
 
 # Tables that old versions of transformers stored and that follow from the config.
 DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+HEAD = "lm_head.weight"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 # Fields of config.json that change the arithmetic, and all that the decoder offers of them.
 PLAIN_LLAMA: Mapping[str, Any] = {
@@ -28,7 +29,9 @@ PLAIN_LLAMA: Mapping[str, Any] = {
     "rope_scaling": None,
     "attention_bias": False,
     "mlp_bias": False,
+    "quantization_config": None,
 }
+PLAIN_ROPE: Mapping[str, Any] = {"rope_type": "default", "partial_rotary_factor": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Vicuna:
     @classmethod
     def open(cls, folder: Path, delta_folder: Path | None) -> Self:
         config, base = read_config(folder), open_weights(folder)
-        base.check(llama_shapes(config), ignored=is_derived)
+        is_tied = config.tie_word_embeddings
+        base.check(llama_shapes(config), lambda key: is_derived(key) or (is_tied and key == HEAD))
         if delta_folder is None:
             return cls(config, base, None)
         delta_config, delta = read_config(delta_folder), open_weights(delta_folder)
@@ -81,7 +85,7 @@ def open_weights(folder: Path) -> TensorFiles:
     for name in WEIGHT_FILES:
         index = folder / f"{name}.index.json"
         if index.is_file():
-            shards = set(_read_json(index)["weight_map"].values())
+            shards = set(read_json(index)["weight_map"].values())
             return TensorFiles(folder / shard for shard in sorted(shards))
         if (folder / name).is_file():
             return TensorFiles([folder / name])
@@ -91,17 +95,32 @@ def open_weights(folder: Path) -> TensorFiles:
 
 def read_config(folder: Path) -> LlamaConfig:
     path = folder / "config.json"
-    data = _read_json(path)
-    for field, plain in PLAIN_LLAMA.items():
-        if data.get(field, plain) != plain:
-            raise CheckpointError(f"{field} is {data[field]!r}; only {plain!r} is supported", path)
+    data = read_json(path)
+    _refuse_unlike(PLAIN_LLAMA, data, path)
+    rope = data.get("rope_parameters") or {}  # as transformers 5 writes it
+    _refuse_unlike(PLAIN_ROPE, rope, path)
     try:
-        return LlamaConfig.from_dict(data)
+        config = LlamaConfig.from_dict(_ends(data) | rope)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"is not a LLaMA model's config ({error})", path) from None
+    _refuse_unlike({"head_dim": config.head_dim}, data, path)
+    return config
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def _refuse_unlike(plain: Mapping[str, Any], data: Mapping[str, Any], path: Path) -> None:
+    for field, only in plain.items():
+        if data.get(field) not in (None, only):
+            message = f"{field} is {data[field]!r}; only {only!r} is supported"
+            raise CheckpointError(message, path)
+
+
+def _ends(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Some models end a text in several ways; the first is the one of the base model."""
+    end = data.get("eos_token_id")
+    return {**data, "eos_token_id": end[0] if isinstance(end, list) else end}
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
