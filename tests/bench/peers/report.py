@@ -74,9 +74,12 @@ def _of_load(results: Sequence[Measured], count: int, ours: Measured) -> Iterato
 
 
 def same_texts(ours: Sequence[Batch], theirs: Sequence[Batch]) -> float:
-    """Share of answers: equal weights and prompts, but sums in another order or precision."""
+    """Share of answers: equal weights and prompts, but sums in another order or precision.
+
+    Some servers show the blank that LLaMA's tokenizer puts before a text.
+    """
     pairs = [
-        (a.text, b.text)
+        (a.text.lstrip(" "), b.text.lstrip(" "))
         for one, other in zip(ours, theirs, strict=True)
         for a, b in zip(one.streams, other.streams, strict=True)
     ]

@@ -2,12 +2,14 @@
 
 Values are exact in float16 and stored as float32, so that no server loses anything whichever
 of the two it computes in. The row of the end token is zero: its score is never the highest,
-so greedy answers run to their limit on servers that know no `ignore_eos`.
+so greedy answers run to their limit on servers that know no `ignore_eos`. The other matrices
+are large enough to outweigh the embedding, or a tied model would repeat its last token for ever.
 """
 
 import random
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import sentencepiece
@@ -45,15 +47,16 @@ class Folder:
 
     def prompt(self, num_tokens: int, seed: int) -> str:
         """Different for each seed; `num_tokens` with the template's line break and BOS."""
-        generator, tokenizer = random.Random(seed), self._tokenizer
+        generator, tokenizer = random.Random(seed), _tokenizer(self.path)
         text = word(generator)
         while len(tokenizer.encode(text + "\n")) + 1 < num_tokens:
             text += " " + word(generator)
         return text
 
-    @property
-    def _tokenizer(self) -> sentencepiece.SentencePieceProcessor:
-        return sentencepiece.SentencePieceProcessor(str(self.path / "tokenizer.model"))
+
+@cache
+def _tokenizer(folder: Path) -> sentencepiece.SentencePieceProcessor:
+    return sentencepiece.SentencePieceProcessor(str(folder / "tokenizer.model"))
 
 
 def make(size: str, cache: Path) -> Folder:
@@ -77,11 +80,13 @@ def _write_model(path: Path, size: Size) -> None:
         max_position_embeddings=MAX_LEN,
         tie_word_embeddings=size.is_tied,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(config).float()
+    model = LlamaForCausalLM(config).float()
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in model.parameters():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1:
+                std = 0.02 if "embed_tokens" in name else weight.shape[1] ** -0.5
+                weight.normal_(std=std, generator=generator)
             weight.copy_(weight.half().float())
         model.get_output_embeddings().weight[2] = 0.0
     model.save_pretrained(path)
