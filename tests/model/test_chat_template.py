@@ -64,7 +64,7 @@ def test_refusal_of_the_template_is_the_callers(tokenizer: Tokenizer) -> None:
 
 
 def test_template_reaches_no_internals(tokenizer: Tokenizer) -> None:
-    with pytest.raises(InvalidValue, match="unsafe"):
+    with pytest.raises(InvalidValue, match="cannot render"):
         template("{{ messages.__class__.__mro__ }}").render(TURNS, tokenizer)
 
 

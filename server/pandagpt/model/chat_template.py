@@ -18,6 +18,10 @@ from pandagpt.model.prompt import Prompt, Turn
 from pandagpt.model.tokenizer import Tokenizer
 
 
+class _Refusal(Exception):
+    """The template's own words."""
+
+
 class ChatTemplate:
     def __init__(self, source: str, path: Path) -> None:
         try:
@@ -36,8 +40,11 @@ class ChatTemplate:
                 bos_token=tokenizer.piece(tokenizer.bos_id),
                 eos_token=tokenizer.piece(tokenizer.eos_id),
             )
-        except (TemplateError, TypeError) as error:
-            message = f"This model's chat template refuses these messages: {error}."
+        except _Refusal as refusal:
+            message = f"This model's chat template refuses these messages: {refusal}"
+            raise InvalidValue(message, "messages") from None
+        except (TemplateError, TypeError):
+            message = "This model's chat template cannot render these messages."
             raise InvalidValue(message, "messages") from None
         return Prompt(tuple(tokenizer.encode_markup(text)))
 
@@ -79,4 +86,4 @@ def _now(form: str) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise TemplateError(message)
+    raise _Refusal(message)
