@@ -18,7 +18,7 @@ from pandagpt.cli.loading import load_serving
 from pandagpt.engine.request import Delta, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
 from pandagpt.errors import PandaError
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 from pandagpt.settings import Settings
 
 MODEL_ID = "scripted"
@@ -70,7 +70,7 @@ class ScriptedEngine:
 
 @pytest.fixture(scope="session")
 def tokenizer(golden: Path) -> Tokenizer:
-    return Tokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
+    return SentencePieceTokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pandagpt.model.bundle import BUNDLED
+from pandagpt.model.folder import BUNDLED
 
 CLIENTS = Path(__file__).parents[2] / "clients"
 SAMPLES = Path(__file__).parents[2] / "server" / "pandagpt" / "samples"

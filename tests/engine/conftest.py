@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from pandagpt.media.text import TextTokenizer
 from pandagpt.model.config import EncoderConfig, ImageBindConfig, LlamaConfig
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.llama import Llama
-from pandagpt.model.manifest import Manifest
-from pandagpt.model.pandagpt import PandaGPT
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.pandagpt import Encoders, PandaGPT
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 
 MAX_MODEL_LEN = 256
 
@@ -32,7 +32,7 @@ def random_llama(config: LlamaConfig, seed: int) -> Llama:
 
 @pytest.fixture(scope="session")
 def tokenizer(golden: Path) -> Tokenizer:
-    return Tokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
+    return SentencePieceTokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
 
 
 @pytest.fixture(scope="session")
@@ -50,15 +50,6 @@ def model(tokenizer: Tokenizer) -> PandaGPT:
     imagebind = ImageBindConfig(
         *[encoder] * 6, embed_dim=24, text_vocab_size=tokenizer.vocab_size, text_context_length=16
     )
-    manifest = Manifest(
-        name="random",
-        imagebind=imagebind,
-        llama=llama,
-        lora=None,
-        text_tokenizer="sentencepiece",
-        fusion="interleave",
-        max_model_len=MAX_MODEL_LEN,
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         encoders = ImageBind(imagebind).eval()
@@ -66,4 +57,12 @@ def model(tokenizer: Tokenizer) -> PandaGPT:
             nn.init.normal_(parameter)
         projection = nn.Linear(imagebind.embed_dim, llama.hidden_size)
         nn.init.normal_(projection.weight, std=3.0)
-    return PandaGPT(manifest, encoders, projection, random_llama(llama, 2), tokenizer)
+    reader = TextTokenizer.sentencepiece(tokenizer.encode, tokenizer.vocab_size, 16)
+    return PandaGPT(
+        "random",
+        random_llama(llama, 2),
+        tokenizer,
+        MAX_MODEL_LEN,
+        Encoders(encoders, projection, reader),
+        "interleave",
+    )

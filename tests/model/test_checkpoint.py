@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pandagpt.errors import CheckpointError
-from pandagpt.model.bundle import BUNDLED, resolve_bundle
 from pandagpt.model.checkpoint import BundleWriter, load_bundle, write_bundle
+from pandagpt.model.folder import BUNDLED, resolve_folder
 from pandagpt.model.llama import Llama
 from pandagpt.model.manifest import FileFacts, Manifest
 from pandagpt.model.pandagpt import PandaGPT
@@ -53,14 +53,14 @@ def test_loads_with_lora_merged(golden_bundle: Path, golden: Path) -> None:
     adapter = load_file(golden / "splice" / "delta.safetensors")
     prefix = f"llama_model.base_model.model.{key.removesuffix('weight')}lora_"
     a, b = (adapter[f"{prefix}{part}.default.weight"].float() for part in "AB")
-    lora = model.manifest.lora
+    lora = Manifest.read(golden_bundle).lora
     assert lora is not None
     expected = base + lora.alpha / lora.r * (b @ a)
     assert torch.allclose(torch_llama(model).weights()[key], expected, atol=1e-6)
 
 
 def test_every_encoder_weight_is_the_source_s(golden_bundle: Path, golden: Path) -> None:
-    ours = load(golden_bundle).imagebind.state_dict()
+    ours = load(golden_bundle).encoders.imagebind.state_dict()
     source = load_file(golden / "imagebind_tiny.safetensors")
     assert ours.keys() == source.keys()
     assert all(torch.equal(ours[key], source[key].float()) for key in source)
@@ -72,7 +72,7 @@ def test_dtype_is_honoured_but_logit_scales_stay_exact(
 ) -> None:
     model = load_bundle(golden_bundle, "cpu", dtype)
     assert model.dtype == torch_llama(model).dtype == dtype
-    for key, tensor in model.imagebind.state_dict().items():
+    for key, tensor in model.encoders.imagebind.state_dict().items():
         assert tensor.dtype == (dtype if tensor.ndim else max_precision(dtype)), key
 
 
@@ -82,19 +82,19 @@ def max_precision(dtype: torch.dtype) -> torch.dtype:
 
 def test_nothing_learns_or_drops_out(golden_bundle: Path) -> None:
     model = load(golden_bundle)
-    assert not model.imagebind.training
-    modules = (model.imagebind, model.projection, torch_llama(model))
+    assert not model.encoders.imagebind.training
+    modules = (model.encoders.imagebind, model.encoders.projection, torch_llama(model))
     assert not any(p.requires_grad for module in modules for p in module.parameters())
 
 
 def test_loaded_model_outlives_its_files(bundle: Path) -> None:
     """Weights are copied out of the mapped files: a bundle may be replaced while it serves."""
     model = load_bundle(bundle, "cpu", torch.float16)
-    before = {key: value.clone() for key, value in model.imagebind.state_dict().items()}
+    before = {key: value.clone() for key, value in model.encoders.imagebind.state_dict().items()}
     path = bundle / "imagebind.safetensors"
     with path.open("r+b") as file:
         file.write(b"\xff" * path.stat().st_size)
-    assert all(torch.equal(v, before[k]) for k, v in model.imagebind.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in model.encoders.imagebind.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_written_state_dicts_load_again(golden_bundle: Path, tmp_path: Path) -> 
     write_again(golden_bundle, tmp_path / "again")
     before, after = load(golden_bundle), load(tmp_path / "again")
     for ours, theirs in (
-        (after.imagebind, before.imagebind),
+        (after.encoders.imagebind, before.encoders.imagebind),
         (torch_llama(after), torch_llama(before)),
     ):
         for key, tensor in ours.state_dict().items():
@@ -272,11 +272,11 @@ def test_resolving_a_model(
     golden_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(BUNDLED, "tiny", golden_bundle)
-    assert resolve_bundle("tiny") == golden_bundle
-    assert resolve_bundle(str(golden_bundle)) == golden_bundle
+    assert resolve_folder("tiny") == golden_bundle
+    assert resolve_folder(str(golden_bundle)) == golden_bundle
     for wrong in (str(tmp_path), "vicuna-99b"):
         with pytest.raises(CheckpointError, match=r"holds no manifest.json.*\(tiny\)"):
-            resolve_bundle(wrong)
+            resolve_folder(wrong)
 
 
 def test_manifest_is_json_that_other_tools_can_read(golden_bundle: Path) -> None:

@@ -131,7 +131,7 @@ def test_delta_is_added_and_its_own_row_kept(source: Published, tmp_path: Path) 
         assert torch.equal(tensor[:rows], expected), key
     assert torch.equal(ours[HEAD][-1], delta[HEAD][-1])
     vocab_size = len(base[HEAD]) + 1
-    assert load_bundle(out, "cpu", torch.float32).manifest.llama.vocab_size == vocab_size
+    assert load_bundle(out, "cpu", torch.float32).llama.config.vocab_size == vocab_size
 
 
 def test_a_delta_of_another_size_is_refused(source: Published, tmp_path: Path) -> None:

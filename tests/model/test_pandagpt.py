@@ -37,13 +37,13 @@ def test_each_medium_becomes_one_row(model: PandaGPT, modality: Modality) -> Non
     batch = random_batch(modality)
     batch.flags.writeable = False  # as arrays out of a cache or a message are
     embedding = model.embed_media(modality, batch)
-    assert embedding.shape == (2, model.manifest.imagebind.embed_dim)
-    assert model.project(embedding).shape == (2, model.manifest.llama.hidden_size)
+    assert embedding.shape == (2, model.encoders.projection.in_features)
+    assert model.project(embedding).shape == (2, model.llama.config.hidden_size)
 
 
 def test_gains_multiply_the_embedding(model: PandaGPT) -> None:
-    manifest = replace(model.manifest, gains={Modality.THERMAL: 0.1})
-    quiet = PandaGPT(manifest, model.imagebind, model.projection, model.llama, model.tokenizer)
+    encoders = replace(model.encoders, gains={Modality.THERMAL: 0.1})
+    quiet = PandaGPT("quiet", model.llama, model.tokenizer, model.max_model_len, encoders)
     for modality, gain in ((Modality.THERMAL, 0.1), (Modality.DEPTH, 1.0)):
         batch = random_batch(modality)
         plain = model.embed_media(modality, batch)
@@ -51,7 +51,9 @@ def test_gains_multiply_the_embedding(model: PandaGPT) -> None:
 
 
 def test_text_is_embedded_by_its_own_tokenizer(model: PandaGPT) -> None:
-    rows = np.stack([model.text_tokenizer.encode(text) for text in ("a dog", "a cat", "A  dog ")])
+    rows = np.stack(
+        [model.encoders.text_tokenizer.encode(text) for text in ("a dog", "a cat", "A  dog ")]
+    )
     dog, cat, same_dog = model.embed_media(Modality.TEXT, rows)
     assert torch.allclose(dog, same_dog, atol=1e-5)
     assert not torch.allclose(dog, cat, atol=1e-3)
@@ -60,7 +62,7 @@ def test_text_is_embedded_by_its_own_tokenizer(model: PandaGPT) -> None:
 def test_slots_hold_the_sum_of_their_media(model: PandaGPT) -> None:
     ids = (1, 5, 0, 7, 0)
     prompt = Prompt(ids, ((2, MediaSlot((0, 2))), (4, MediaSlot((1,)))))
-    rows = list(torch.randn(3, model.manifest.llama.hidden_size))
+    rows = list(torch.randn(3, model.llama.config.hidden_size))
     embeds = model.embed_prompt(prompt, rows)
     assert torch.equal(embeds[[0, 1, 3]], model.llama.embed(torch.tensor([1, 5, 7])))
     assert torch.allclose(embeds[2], rows[0] + rows[2])

@@ -17,14 +17,14 @@ from pandagpt.model.prompt import (
     render,
     render_training,
 )
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 
 FUSIONS: list[Fusion] = ["sum", "interleave"]
 
 
 @pytest.fixture(scope="module")
 def tokenizer(golden: Path) -> Tokenizer:
-    return Tokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
+    return SentencePieceTokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
 
 
 def shown(prompt: Prompt, tokenizer: Tokenizer) -> str:

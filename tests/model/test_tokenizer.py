@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pandagpt.errors import CheckpointError, InvalidValue
-from pandagpt.model.tokenizer import UTF8_ERRORS, Tokenizer
+from pandagpt.model.tokenizer import UTF8_ERRORS, SentencePieceTokenizer, Tokenizer
 
 CONTROL_IDS = (0, 1, 2)
 BYTE_0 = 3  # LLaMA vocabularies: byte b stands at id 3 + b
@@ -25,7 +25,7 @@ def model(golden: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def tokenizer(model: bytes) -> Tokenizer:
-    return Tokenizer(model)
+    return SentencePieceTokenizer(model)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +92,9 @@ def test_half_a_surrogate_pair_is_refused(tokenizer: Tokenizer) -> None:
 @pytest.mark.parametrize("model", [b"", b"no model", b"\x00" * 64], ids=["empty", "text", "zeros"])
 def test_bytes_that_are_no_model(model: bytes) -> None:
     with pytest.raises(CheckpointError, match="not a SentencePiece model"):
-        Tokenizer(model)
+        SentencePieceTokenizer(model)
 
 
 def test_a_truncated_model(model: bytes) -> None:
     with pytest.raises(CheckpointError):
-        Tokenizer(model[: len(model) // 2])
+        SentencePieceTokenizer(model[: len(model) // 2])

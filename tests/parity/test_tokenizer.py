@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 
 # Our decision: typed by a user, these stay text; the reference makes control tokens of them.
 CONTROL_TEXTS = ("<s>", "</s>", "<unk>")
@@ -14,7 +14,7 @@ CONTROL_TEXTS = ("<s>", "</s>", "<unk>")
 
 @pytest.fixture(scope="module")
 def tokenizer(golden: Path) -> Tokenizer:
-    return Tokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
+    return SentencePieceTokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
 
 
 @pytest.fixture(scope="module")

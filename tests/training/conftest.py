@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 from pandagpt.training.corpus.vocabulary import train_vocabulary
 
 
 @pytest.fixture(scope="session")
 def tiny_tokenizer() -> Tokenizer:
-    return Tokenizer(train_vocabulary(0))
+    return SentencePieceTokenizer(train_vocabulary(0))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,7 +14,7 @@ from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
 from pandagpt.model.config import ImageBindConfig
 from pandagpt.model.imagebind import ImageBind
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 from pandagpt.training.align import EncoderPlan, new_encoders, train_encoders
 from pandagpt.training.align_pictures import (
     MOVE_PIXELS,
@@ -53,7 +53,7 @@ RED_CAR = Scene((Placed("car", "red", "small", "left"),))
 @pytest.fixture(scope="module")
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     golden: Path = request.getfixturevalue("golden")
-    return Tokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
+    return SentencePieceTokenizer((golden / "splice" / "llama" / "tokenizer.model").read_bytes())
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
-from pandagpt.model.bundle import resolve_bundle
+from pandagpt.model.folder import resolve_folder
 from pandagpt.model.prompt import MediaRef, Turn
 from pandagpt.training.evaluation import BEGIN, END, Score, evaluate, tables, write_results
 from pandagpt.training.exam import Item, items, known_of, samples
@@ -65,7 +65,7 @@ def test_the_exam_begins_with_naming_real_pictures() -> None:
 
 def test_the_bundled_model_sits_its_exam_through_the_engine() -> None:
     wrong: list[str] = []
-    scores = evaluate(resolve_bundle("tiny"), 2, wrong.append)
+    scores = evaluate(resolve_folder("tiny"), 2, wrong.append)
     asked = [score.asked for row in scores.values() for score in row.values()]
     assert sum(asked) > 100
     assert len(wrong) == sum(s.asked - s.right for row in scores.values() for s in row.values())

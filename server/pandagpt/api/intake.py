@@ -19,10 +19,10 @@ from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
 from pandagpt.engine.request import MediaInput, check_length
-from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError
+from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError, UnsupportedContentType
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes, digest, load, modality_of
-from pandagpt.model.prompt import Prompt, render
+from pandagpt.model.prompt import Prompt
 
 # No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
 MAX_CHARS_PER_TOKEN = 64
@@ -76,6 +76,7 @@ class Intake:
         async with AsyncExitStack() as stack:
             with self._pending():
                 conversation = read_messages(chat.messages, self._max_media)
+                _refuse_unread(conversation.media, model)
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
@@ -109,16 +110,22 @@ class Intake:
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
             at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
-        arguments = (conversation.turns, model.tokenizer, chat.fusion or model.fusion)
+        arguments = (conversation.turns, chat.fusion or model.fusion)
         if num_chars > MAX_INLINE_CHARS:
-            prompt = await self._run(render, *arguments)
+            prompt = await self._run(model.prompt, *arguments)
         else:
-            prompt = render(*arguments)
+            prompt = model.prompt(*arguments)
         check_length(prompt, model.max_model_len)
         return prompt
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _refuse_unread(media: Sequence[MediaSource], model: ServedModel) -> None:
+    if media and not model.modalities:
+        message = f"The model '{model.id}' reads text only; send messages without media."
+        raise UnsupportedContentType(message, media[0].param)
 
 
 def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:

@@ -21,6 +21,7 @@ def sampling_params(chat: ChatRequest, model: ServedModel, prompt_length: int) -
         seed=chat.seed,
         min_tokens=chat.min_tokens,
         stop=tuple(chat.stop),
+        turn_stop=model.turn_stop,
         stop_token_ids=_stop_token_ids(chat, model),
         ignore_eos=chat.ignore_eos,
         include_stop_str_in_output=chat.include_stop_str_in_output,

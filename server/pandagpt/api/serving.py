@@ -6,7 +6,7 @@ The port opens before the weights are read. Until then `ModelHolder.serving` ref
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,7 +15,8 @@ from pandagpt.engine.stream import DeltaStream
 from pandagpt.errors import Overloaded
 from pandagpt.logs import get_logger
 from pandagpt.media.modality import Modality
-from pandagpt.model.prompt import Fusion
+from pandagpt.model.chat_template import ChatTemplate
+from pandagpt.model.prompt import STOP, Fusion, Prompt, Turn, render
 from pandagpt.model.tokenizer import Tokenizer
 
 MEDIA = tuple(modality for modality in Modality if modality is not Modality.TEXT)
@@ -42,7 +43,19 @@ class ServedModel:
     vocab_size: int
     fusion: Fusion = "sum"
     modalities: tuple[Modality, ...] = MEDIA
+    chat_template: ChatTemplate | None = None
     created: int = field(default_factory=lambda: int(time.time()))
+
+    def prompt(self, turns: Sequence[Turn], fusion: Fusion) -> Prompt:
+        """In the model's own template if it has one, else in PandaGPT's."""
+        if self.chat_template:
+            return self.chat_template.render(turns, self.tokenizer)
+        return render(turns, self.tokenizer, fusion)
+
+    @property
+    def turn_stop(self) -> str:
+        """What begins the next turn at the start of a line; empty: only a token ends an answer."""
+        return "" if self.chat_template else STOP
 
 
 @dataclass(frozen=True, slots=True)

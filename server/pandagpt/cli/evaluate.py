@@ -34,11 +34,11 @@ def evaluate(
     """
     from rich.console import Console
 
-    from pandagpt.model.bundle import resolve_bundle
     from pandagpt.model.device import choose
+    from pandagpt.model.folder import resolve_folder
     from pandagpt.training import evaluation
 
-    bundle = resolve_bundle(model)
+    bundle = resolve_folder(model)
     console = Console(stderr=True)
 
     def log(line: str) -> None:

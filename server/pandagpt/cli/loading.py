@@ -1,27 +1,22 @@
 """Settings to a running engine: starts its process, and reads meanwhile what the API needs."""
 
-from pathlib import Path
-
-from pandagpt.api.serving import ServedModel, Serving
+from pandagpt.api.serving import MEDIA, ServedModel, Serving
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Ready, Start
 from pandagpt.engine.process import EngineProcess
 from pandagpt.errors import OperatorError
-from pandagpt.model.bundle import load_tokenizer, resolve_bundle
-from pandagpt.model.manifest import TOKENIZER_FILE, Manifest
+from pandagpt.model.folder import ModelFacts, resolve_folder
 from pandagpt.settings import Settings
 
 
 def load_serving(settings: Settings) -> tuple[Serving, Ready]:
     """The engine, and what it says of itself. Raises CheckpointError and OperatorError."""
-    bundle = resolve_bundle(settings.model)
-    manifest = Manifest.read(bundle)
-    _check_context(settings, manifest)
+    folder = resolve_folder(settings.model)
     config = engine_config(settings)
     process = EngineProcess(
         Start(
-            str(bundle),
+            str(folder),
             settings.device,
             settings.dtype,
             settings.quantization,
@@ -31,7 +26,7 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
         )
     )
     try:
-        model = _served_model(settings, bundle, manifest)
+        model = _served_model(settings, ModelFacts.read(folder))
         ready = process.wait_until_ready()
     except BaseException:
         process.close()
@@ -50,19 +45,18 @@ def engine_config(settings: Settings) -> EngineConfig:
     )
 
 
-def _check_context(settings: Settings, manifest: Manifest) -> None:
+def _served_model(settings: Settings, model: ModelFacts) -> ServedModel:
     wanted = settings.max_model_len
-    if wanted is not None and wanted > manifest.max_model_len:
+    if wanted is not None and wanted > model.max_model_len:
         raise OperatorError(
-            f"--max-model-len {wanted} is above this model's {manifest.max_model_len} tokens"
+            f"--max-model-len {wanted} is above this model's {model.max_model_len} tokens"
         )
-
-
-def _served_model(settings: Settings, bundle: Path, manifest: Manifest) -> ServedModel:
     return ServedModel(
-        id=settings.served_model_name or manifest.name,
-        tokenizer=load_tokenizer(bundle / TOKENIZER_FILE, manifest.llama),
-        max_model_len=settings.max_model_len or manifest.max_model_len,
-        vocab_size=manifest.llama.vocab_size,
-        fusion=manifest.fusion,
+        id=settings.served_model_name or model.name,
+        tokenizer=model.tokenizer,
+        max_model_len=wanted or model.max_model_len,
+        vocab_size=model.llama.vocab_size,
+        fusion=model.fusion,
+        modalities=MEDIA if model.reads_media else (),
+        chat_template=model.chat_template,
     )

@@ -63,7 +63,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         from pandagpt.cli.loading import load_serving
 
         serving, ready = load_serving(settings)
-        show_welcome(url, serving.model.id, ready, has_key=bool(settings.api_keys))
+        has_key, reads_media = bool(settings.api_keys), bool(serving.model.modalities)
+        show_welcome(url, serving.model.id, ready, has_key=has_key, reads_media=reads_media)
         return serving
 
     def stop(error: Exception) -> None:

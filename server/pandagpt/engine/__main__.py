@@ -30,9 +30,9 @@ from pandagpt.engine.messages import (
 from pandagpt.engine.request import Event
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import OperatorError, PandaError
-from pandagpt.model.bundle import resolve_bundle
-from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.device import Placement, choose, free_memory
+from pandagpt.model.folder import resolve_folder
+from pandagpt.model.loader import load_model
 from pandagpt.model.pandagpt import PandaGPT
 
 WARM_UP_TIMEOUT_SECONDS = 600
@@ -70,8 +70,8 @@ class EngineServer:
 
     def _start_worker(self) -> Ready:
         place = choose(self._start.device, self._start.dtype, self._start.quantization)
-        bundle = resolve_bundle(self._start.bundle)
-        model = load_bundle(bundle, place.device, place.dtype, place.cpu_weights)
+        folder = resolve_folder(self._start.model)
+        model = load_model(folder, place.device, place.dtype, place.cpu_weights)
         capacity = self._capacity(model, place)
         config = self._start.config.with_rows(capacity.rows)
         self._worker = Worker(model, config, self._post, partial(_leave, 1))

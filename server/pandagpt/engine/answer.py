@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pandagpt.engine.detokenizer import Detokenizer
 from pandagpt.engine.request import Delta, FinishReason, SamplingParams, TokenLogprob
 from pandagpt.engine.stop_matcher import StopMatcher
-from pandagpt.model.prompt import STOP
 from pandagpt.model.tokenizer import Tokenizer
 
 
@@ -74,9 +73,9 @@ class Answer:
 def _matchers(params: SamplingParams) -> list[StopMatcher]:
     """The prompt format's own stop, which is never shown, then the caller's."""
     matchers = []
-    if not params.ignore_eos:
+    if params.turn_stop and not params.ignore_eos:
         # As if a line break stood before the answer: its start is a line start too.
-        matchers.append(StopMatcher(("\n" + STOP,), before="\n"))
+        matchers.append(StopMatcher(("\n" + params.turn_stop,), before="\n"))
     if params.stop:
         matchers.append(StopMatcher(params.stop, include=params.include_stop_str_in_output))
     return matchers

@@ -15,7 +15,7 @@ class Detokenizer:
         self._tokenizer = tokenizer
         self._skip_special = skip_special
         self._decoder = _Utf8Decoder(UTF8_ERRORS)
-        self._at_start = True
+        self._at_start = tokenizer.adds_blank
 
     def feed(self, token_id: int) -> str:
         data = self._tokenizer.token_bytes(token_id) or self._special(token_id)

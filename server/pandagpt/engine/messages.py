@@ -26,7 +26,7 @@ class Start:
     `max_rows` None: as many as memory has room for and as pay; `config`'s number is not used.
     """
 
-    bundle: str
+    model: str
     device: str
     dtype: str
     quantization: str

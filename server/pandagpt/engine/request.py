@@ -11,7 +11,7 @@ import numpy as np
 
 from pandagpt.errors import ContextLengthExceeded, PandaError
 from pandagpt.media.modality import Modality
-from pandagpt.model.prompt import Prompt
+from pandagpt.model.prompt import STOP, Prompt
 
 FinishReason = Literal["stop", "length"]
 
@@ -27,7 +27,10 @@ class MediaInput:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """Ranges are checked at the edge; here every value is already usable. `top_k` 0 is off."""
+    """Ranges are checked at the edge; here every value is already usable. `top_k` 0 is off.
+
+    `turn_stop` ends an answer at the start of a line and is never shown; empty: off.
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -41,6 +44,7 @@ class SamplingParams:
     seed: int | None = None
     min_tokens: int = 0
     stop: tuple[str, ...] = ()
+    turn_stop: str = STOP
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from pandagpt.errors import CheckpointError
-from pandagpt.model.bundle import load_tokenizer
 from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
 from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
 from pandagpt.model.decoder import Decoder
+from pandagpt.model.folder import load_tokenizer
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.llama import Llama
 from pandagpt.model.lora import MergedWeights, lora_key
@@ -31,7 +31,7 @@ from pandagpt.model.manifest import (
     FileFacts,
     Manifest,
 )
-from pandagpt.model.pandagpt import PandaGPT, text_tokenizer
+from pandagpt.model.pandagpt import Encoders, PandaGPT, text_tokenizer
 from pandagpt.model.tensor_files import Shapes, TensorFiles, write_tensors
 from pandagpt.model.tokenizer import Tokenizer
 
@@ -41,19 +41,21 @@ PROJECTION_KEY = "llama_proj"
 def load_bundle(
     path: Path, device: str, dtype: torch.dtype, cpu_weights: CpuWeights | None = None
 ) -> PandaGPT:
-    """`cpu_weights`: the language model is the compiled one, with its weights stored so."""
     manifest = Manifest.read(path)
     manifest.verify(path)
     adapter = TensorFiles([path / ADAPTER_FILE])
     adapter.check(adapter_shapes(manifest.llama, manifest.lora, manifest.imagebind.embed_dim))
     tokenizer = load_tokenizer(path / TOKENIZER_FILE, manifest.llama)
     _check_text_vocabulary(path, manifest, tokenizer)
-    return PandaGPT(
-        manifest,
+    encoders = Encoders(
         _load_imagebind(path, manifest.imagebind, device, dtype),
         _load_projection(adapter, device, dtype),
-        _load_llama(path, manifest, adapter, device, dtype, cpu_weights),
-        tokenizer,
+        text_tokenizer(manifest, tokenizer),
+        manifest.gains,
+    )
+    llama = _load_llama(path, manifest, adapter, device, dtype, cpu_weights)
+    return PandaGPT(
+        manifest.name, llama, tokenizer, manifest.max_model_len, encoders, manifest.fusion
     )
 
 
@@ -130,9 +132,20 @@ def _load_llama(
     files = TensorFiles(path / name for name in manifest.llm_files)
     files.check(llama_shapes(manifest.llama))
     state = MergedWeights(files, adapter, manifest.lora) if manifest.lora else files
+    return new_decoder(manifest.llama, state, device, dtype, cpu_weights)
+
+
+def new_decoder(
+    config: LlamaConfig,
+    state: Mapping[str, Tensor],
+    device: str,
+    dtype: torch.dtype,
+    cpu_weights: CpuWeights | None,
+) -> Decoder:
+    """`state` holds every weight, or more, which its owner has checked."""
     if cpu_weights is not None:
-        return CpuLlama(manifest.llama, state, cpu_weights)
-    llama = Llama(manifest.llama, device, dtype)
+        return CpuLlama(config, state, cpu_weights)
+    llama = Llama(config, device, dtype)
     llama.load(state)
     return llama
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
-from pandagpt.model.bundle import load_tokenizer
 from pandagpt.model.checkpoint import (
     BundleWriter,
     adapter_shapes,
     imagebind_shapes,
 )
 from pandagpt.model.config import ImageBindConfig, LoraConfig
+from pandagpt.model.folder import load_tokenizer
 from pandagpt.model.imagebind import MAX_LOGIT_SCALE
 from pandagpt.model.lora import lora_key
 from pandagpt.model.manifest import (

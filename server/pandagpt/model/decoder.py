@@ -7,6 +7,7 @@ Axes: N tokens of a flat batch, H hidden, V vocabulary.
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from pandagpt.model.config import LlamaConfig
@@ -16,6 +17,14 @@ from pandagpt.model.kv_cache import KVCache, Span
 class Decoder(Protocol):
     @property
     def config(self) -> LlamaConfig: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of embeddings and hidden states."""
+        ...
 
     @property
     def kv_bytes_per_token(self) -> int: ...

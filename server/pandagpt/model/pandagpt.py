@@ -4,7 +4,8 @@ Preprocessed media and prompts in, rows of the decoder's input out. Knows no req
 cache and no sampling. Axes: B items, E ImageBind's embedding, H the decoder's width, T tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -19,47 +20,57 @@ from pandagpt.model.prompt import Fusion, Prompt
 from pandagpt.model.tokenizer import Tokenizer
 
 
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """What turns media into rows of the decoder. `gains`: see `Manifest`."""
+
+    imagebind: ImageBind
+    projection: nn.Linear
+    text_tokenizer: TextTokenizer
+    gains: Mapping[Modality, float] = field(default_factory=dict)
+
+
 class PandaGPT:
+    """Without `encoders` it reads text only: a plain LLaMA."""
+
     def __init__(
         self,
-        manifest: Manifest,
-        imagebind: ImageBind,
-        projection: nn.Linear,
+        name: str,
         llama: Decoder,
         tokenizer: Tokenizer,
+        max_model_len: int,
+        encoders: Encoders | None = None,
+        fusion: Fusion = "sum",
     ) -> None:
-        self.manifest = manifest
-        self.imagebind = imagebind
-        self.projection = projection
+        self.name = name
         self.llama = llama
         self.tokenizer = tokenizer
-        self.text_tokenizer = text_tokenizer(manifest, tokenizer)
-        self.device = projection.weight.device
-        self.dtype = projection.weight.dtype
+        self.max_model_len = max_model_len
+        self.fusion: Fusion = fusion
+        self._encoders = encoders
+        self.device = llama.device
+        self.dtype = llama.dtype
 
     @property
-    def name(self) -> str:
-        return self.manifest.name
+    def reads_media(self) -> bool:
+        return self._encoders is not None
 
     @property
-    def max_model_len(self) -> int:
-        return self.manifest.max_model_len
-
-    @property
-    def fusion(self) -> Fusion:
-        return self.manifest.fusion
+    def encoders(self) -> Encoders:
+        assert self._encoders, "media of a request to a model without encoders are refused before"
+        return self._encoders
 
     @torch.inference_mode()
     def embed_media(self, modality: Modality, batch: np.ndarray) -> Tensor:
         """[B, ...] as `media.load` shapes an item (text: token ids) -> [B, E], gain applied."""
         dtype = torch.int64 if modality is Modality.TEXT else self.dtype
         inputs = torch.tensor(batch, dtype=dtype, device=self.device)
-        embedding_BE = self.imagebind.encode(modality, inputs)
-        return embedding_BE * self.manifest.gains.get(modality, 1.0)
+        embedding_BE = self.encoders.imagebind.encode(modality, inputs)
+        return embedding_BE * self.encoders.gains.get(modality, 1.0)
 
     @torch.inference_mode()
     def project(self, embedding_BE: Tensor) -> Tensor:
-        return self.projection(embedding_BE)
+        return self.encoders.projection(embedding_BE)
 
     @torch.inference_mode()
     def embed_prompt(self, prompt: Prompt, rows: Sequence[Tensor]) -> Tensor:

@@ -1,11 +1,14 @@
-"""Text to token ids and back, by SentencePiece: one class for Vicuna and the bundled model.
+"""Text to token ids and back: what every tokenizer offers, and SentencePiece, as Vicuna has it.
 
-Plain SentencePiece: control tokens typed into a text (`<s>`, `</s>`, `<unk>`) stay text.
+Special tokens typed into a text (`<s>`, `</s>`, `<unk>`) stay text, but in `encode_markup`.
 Knows nothing of prompts; each segment of a prompt is one call of `encode`.
 """
 
 import codecs
+import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import sentencepiece
 
@@ -25,48 +28,105 @@ def _replace_each_byte(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(UTF8_ERRORS, _replace_each_byte)
 
 
-class Tokenizer:
-    def __init__(self, model: bytes) -> None:
-        self._processor = _parse(model)
-        self.vocab_size: int = self._processor.vocab_size()
-        self.bos_id: int = self._processor.bos_id()
-        self.eos_id: int = self._processor.eos_id()
-        self._pieces = [self._processor.id_to_piece(i) for i in range(self.vocab_size)]
-        self._bytes = [self._piece_bytes(i) for i in range(self.vocab_size)]
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Token i is written `pieces[i]` and adds `texts[i]` to a text; special tokens add nothing."""
 
+    pieces: tuple[str, ...]
+    texts: tuple[bytes, ...]
+    special_ids: frozenset[int]
+    bos_id: int
+    eos_id: int
+
+
+class Tokenizer(ABC):
+    def __init__(self, vocabulary: Vocabulary, *, adds_blank: bool) -> None:
+        """`adds_blank`: `encode` puts a blank before every text, so decoding takes one away."""
+        self._vocabulary = vocabulary
+        self.adds_blank = adds_blank
+        self.vocab_size = len(vocabulary.pieces)
+        self.bos_id = vocabulary.bos_id
+        self.eos_id = vocabulary.eos_id
+
+    @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """No special tokens are added. SentencePiece puts a blank before every call's text."""
-        try:
-            return self._processor.encode(text.encode())
-        except UnicodeEncodeError as error:
-            half = f"U+{ord(text[error.start]):04X} at character {error.start}"
-            message = f"The text holds half of a surrogate pair ({half}); send valid Unicode."
-            raise InvalidValue(message) from None
+        """No special tokens are added, and none is read out of `text`."""
+
+    @abstractmethod
+    def encode_markup(self, text: str) -> list[int]:
+        """The same, but special tokens written out in `text` are read as such."""
+
+    @property
+    def special_pieces(self) -> frozenset[str]:
+        return frozenset(self._vocabulary.pieces[i] for i in self._vocabulary.special_ids)
+
+    def piece(self, token_id: int) -> str:
+        return self._vocabulary.pieces[token_id] if 0 <= token_id < self.vocab_size else ""
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
-        """The text of `ids`, without the one leading blank that `encode` has put there."""
-        pieces = (self.token_bytes(i) or b"" if skip_special else self._shown(i) for i in ids)
-        return b"".join(pieces).removeprefix(b" ").decode("utf-8", UTF8_ERRORS)
+        """The text of `ids`, without the one leading blank that `encode` may have put there."""
+        data = b"".join(self.token_bytes(i) if skip_special else self._shown(i) for i in ids)
+        data = data.removeprefix(b" ") if self.adds_blank else data
+        return data.decode("utf-8", UTF8_ERRORS)
 
     def token_bytes(self, token_id: int) -> bytes:
         """What this token adds to the text; ids past the vocabulary (Vicuna's `[PAD]`) nothing."""
-        return self._bytes[token_id] if token_id < self.vocab_size else b""
+        return self._vocabulary.texts[token_id] if token_id < self.vocab_size else b""
 
     def _shown(self, token_id: int) -> bytes:
-        if token_id < self.vocab_size and self._is_special(token_id):
-            return self._pieces[token_id].encode()
+        if token_id in self._vocabulary.special_ids:
+            return self.piece(token_id).encode()
         return self.token_bytes(token_id)
 
-    def _is_special(self, token_id: int) -> bool:
-        return self._processor.is_control(token_id) or self._processor.is_unknown(token_id)
 
-    def _piece_bytes(self, token_id: int) -> bytes:
-        if self._is_special(token_id):
-            return b""
-        piece = self._pieces[token_id]
-        if self._processor.is_byte(token_id):
-            return bytes([int(piece[1:-1], 16)])
-        return piece.replace(_BLANK, " ").encode()
+class SentencePieceTokenizer(Tokenizer):
+    def __init__(self, model: bytes) -> None:
+        self._processor = _parse(model)
+        super().__init__(_vocabulary(self._processor), adds_blank=True)
+        # Splits at `</s>` and its like, and keeps them.
+        self._markup = re.compile("(" + "|".join(map(re.escape, self.special_pieces)) + ")")
+        self._special = {self.piece(i): i for i in self._vocabulary.special_ids}
+
+    def encode(self, text: str) -> list[int]:
+        """SentencePiece puts a blank before every call's text."""
+        return self._processor.encode(utf8(text))
+
+    def encode_markup(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for part in filter(None, self._markup.split(text)):
+            ids += [self._special[part]] if part in self._special else self.encode(part)
+        return ids
+
+
+def utf8(text: str) -> bytes:
+    """Raises InvalidValue for half of a surrogate pair, which JSON can hold."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        half = f"U+{ord(text[error.start]):04X} at character {error.start}"
+        message = f"The text holds half of a surrogate pair ({half}); send valid Unicode."
+        raise InvalidValue(message) from None
+
+
+def _vocabulary(processor: sentencepiece.SentencePieceProcessor) -> Vocabulary:
+    ids = range(processor.vocab_size())
+    special_ids = frozenset(i for i in ids if processor.is_control(i) or processor.is_unknown(i))
+    pieces = tuple(processor.id_to_piece(i) for i in ids)
+    return Vocabulary(
+        pieces,
+        tuple(
+            b"" if i in special_ids else piece_bytes(piece, is_byte=processor.is_byte(i))
+            for i, piece in enumerate(pieces)
+        ),
+        special_ids,
+        processor.bos_id(),
+        processor.eos_id(),
+    )
+
+
+def piece_bytes(piece: str, *, is_byte: bool) -> bytes:
+    """`<0x0A>` is a byte of its own; elsewhere a blank is written as a low bar."""
+    return bytes([int(piece[1:-1], 16)]) if is_byte else piece.replace(_BLANK, " ").encode()
 
 
 def _parse(model: bytes) -> sentencepiece.SentencePieceProcessor:

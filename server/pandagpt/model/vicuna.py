@@ -3,12 +3,10 @@
 A folder (or two) in, tensors under Hugging Face's key names out, one at a time.
 """
 
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,19 +14,13 @@ from torch import Tensor
 from pandagpt.errors import CheckpointError
 from pandagpt.model.checkpoint import llama_shapes
 from pandagpt.model.config import LlamaConfig
+from pandagpt.model.hf_config import read_config, read_json
 from pandagpt.model.tensor_files import Shapes, TensorFiles
 
 # Tables that old versions of transformers stored and that follow from the config.
 DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+HEAD = "lm_head.weight"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-# Fields of config.json that change the arithmetic, and all that the decoder offers of them.
-PLAIN_LLAMA: Mapping[str, Any] = {
-    "model_type": "llama",
-    "hidden_act": "silu",
-    "rope_scaling": None,
-    "attention_bias": False,
-    "mlp_bias": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +32,8 @@ class Vicuna:
     @classmethod
     def open(cls, folder: Path, delta_folder: Path | None) -> Self:
         config, base = read_config(folder), open_weights(folder)
-        base.check(llama_shapes(config), ignored=is_derived)
+        is_tied = config.tie_word_embeddings
+        base.check(llama_shapes(config), lambda key: is_derived(key) or (is_tied and key == HEAD))
         if delta_folder is None:
             return cls(config, base, None)
         delta_config, delta = read_config(delta_folder), open_weights(delta_folder)
@@ -81,33 +74,12 @@ def open_weights(folder: Path) -> TensorFiles:
     for name in WEIGHT_FILES:
         index = folder / f"{name}.index.json"
         if index.is_file():
-            shards = set(_read_json(index)["weight_map"].values())
+            shards = set(read_json(index)["weight_map"].values())
             return TensorFiles(folder / shard for shard in sorted(shards))
         if (folder / name).is_file():
             return TensorFiles([folder / name])
     names = " nor ".join(WEIGHT_FILES)
     raise CheckpointError(f"holds neither {names}, nor an index of one", folder)
-
-
-def read_config(folder: Path) -> LlamaConfig:
-    path = folder / "config.json"
-    data = _read_json(path)
-    for field, plain in PLAIN_LLAMA.items():
-        if data.get(field, plain) != plain:
-            raise CheckpointError(f"{field} is {data[field]!r}; only {plain!r} is supported", path)
-    try:
-        return LlamaConfig.from_dict(data)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"is not a LLaMA model's config ({error})", path) from None
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"cannot be read ({error.strerror})", path) from None
-    except ValueError as error:
-        raise CheckpointError(f"is not JSON ({error})", path) from None
 
 
 def _check_fit(base: TensorFiles, delta: TensorFiles) -> None:

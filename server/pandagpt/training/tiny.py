@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM
 from pandagpt.model.checkpoint import write_bundle
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.manifest import Manifest
-from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 from pandagpt.training.align import (
     EncoderPlan,
     embed_pictures,
@@ -66,7 +66,7 @@ def vocabulary_stage(stages: Path, log: Log) -> None:
 
 
 def tokenizer(stages: Path) -> Tokenizer:
-    return Tokenizer((stages / "tokenizer.model").read_bytes())
+    return SentencePieceTokenizer((stages / "tokenizer.model").read_bytes())
 
 
 def encoder_stage(stages: Path, device: str) -> None:

@@ -86,7 +86,7 @@ class CpuLlama:
         self._weights: CpuWeights = weights
         self._owned: list[Tensor] = []
         stored = torch.float32 if weights == "float32" else torch.float16
-        self.dtype = torch.float32
+        self.device, self.dtype = torch.device("cpu"), torch.float32
         self._kv_dtype = stored
         self._table = state["model.embed_tokens.weight"].to(stored, copy=True)
         self._model = self._read(state)

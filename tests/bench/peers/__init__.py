@@ -1,0 +1,1 @@
+"""Other servers beside ours, on the same weights and under the same load."""
