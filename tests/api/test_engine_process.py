@@ -104,16 +104,20 @@ def test_streams_end_before_the_server_does(
         text=True,
         start_new_session=True,
     )
-    assert server.stdout
-    shown = [server.stdout.readline() for _ in range(6)]
-    url = shown[2].split()[1].removesuffix("/v1")
-    with httpx.stream("POST", f"{url}{CHAT}", json=LONG, timeout=30) as response:
-        lines = response.iter_lines()
-        next(lines)
-        os.killpg(server.pid, number)
-        rest = [line for line in lines if line]
+    try:
+        assert server.stdout
+        shown = next(line for line in server.stdout if "/v1 " in line)
+        url = shown.split()[1].removesuffix("/v1")
+        with httpx.stream("POST", f"{url}{CHAT}", json=LONG, timeout=30) as response:
+            lines = response.iter_lines()
+            next(lines)
+            os.killpg(server.pid, number)
+            rest = [line for line in lines if line]
+        _, err = server.communicate(timeout=20)
+    finally:
+        server.kill()
+        server.communicate()
     assert rest[-1] == "data: [DONE]"
     assert '"finish_reason":"length"' in rest[-2]
-    _, err = server.communicate(timeout=20)
     assert server.returncode == code, err
     assert "Traceback" not in err

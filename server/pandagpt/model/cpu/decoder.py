@@ -85,9 +85,10 @@ class CpuLlama:
         self._library = compiled
         self._weights: CpuWeights = weights
         self._owned: list[Tensor] = []
-        stored = torch.float32 if weights == "float32" else torch.float16
         self.device, self.dtype = torch.device("cpu"), torch.float32
-        self._kv_dtype = stored
+        # float16 weights lose nothing of a checkpoint published so; halved keys and values would.
+        self._kv_dtype = torch.float16 if weights == "int8" else torch.float32
+        stored = torch.float32 if weights == "float32" else torch.float16
         self._table = state["model.embed_tokens.weight"].to(stored, copy=True)
         self._model = self._read(state)
 
