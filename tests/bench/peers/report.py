@@ -1,5 +1,6 @@
 """Measured rounds of each server in, Markdown tables out. The first server is the one compared."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -103,8 +104,8 @@ def _of_process(results: Sequence[Measured]) -> Iterator[Sequence[str]]:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Round by round."""
-    return [a / b for a, b in zip(above, below, strict=True)]
+    """Round by round; none where a starved client has read a whole answer at once."""
+    return [a / b if b else math.nan for a, b in zip(above, below, strict=True)]
 
 
 def _rows(rows: Iterator[Sequence[str]]) -> str:
