@@ -132,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", type=Path, help="a PNG file to write")
     options = parser.parse_args(arguments)
+    busy = process.others()
     folder, rounds, limit = make(options.size, BENCH), options.rounds, options.max_streams
     rows = ["--max-num-seqs", str(limit), "--max-queue", str(limit)]
     found = [
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         *measured(str(folder.path), [], lambda url: contexts(url, folder, rounds)),
         *measured("tiny", [], lambda url: media(url, rounds)),
     ]
-    print(f"{process.machine()}; size {options.size}, {rounds} rounds\n\n{table(found)}")
+    print(f"{process.machine()}; size {options.size}, {rounds} rounds; {busy}\n\n{table(found)}")
     if options.plot:
         plot(found, options.plot)
 

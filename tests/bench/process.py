@@ -98,6 +98,11 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
+def others() -> str:
+    """To be asked before a benchmark starts: on a busy machine bursts hide the time of tokens."""
+    return f"load {os.getloadavg()[0]:.1f} before the start"
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     with suppress(subprocess.TimeoutExpired):

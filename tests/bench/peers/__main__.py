@@ -20,7 +20,7 @@ from tests.bench.peers.peer import BENCH, Launch, Peer
 from tests.bench.peers.report import Measured, tables
 from tests.bench.peers.servers import SERVERS
 from tests.bench.peers.weights import MAX_LEN, SIZES, Folder, make
-from tests.bench.process import Server, answers, machine, running
+from tests.bench.process import Server, answers, machine, others, running
 
 PROMPT_TOKENS = 64
 TURN_TOKENS = 512
@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     peers = [SERVERS[name] for name in options.servers]
     if absent := [peer.name for peer in peers if not peer.is_installed]:
         raise SystemExit(f"python -m tests.bench.peers.install {' '.join(absent)}")
+    busy = others()
     folder = make(options.size, BENCH)
     results = [Measured(peer.name) for peer in peers]
     with ExitStack() as stack:
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 asyncio.run(two_turns(peer, server, result, folder, number))
                 server.sample_memory()
                 result.peak_bytes = server.peak_bytes
-    print(f"{machine()}; size {options.size}, {options.tokens} tokens, {options.rounds} rounds\n")
+    load = f"size {options.size}, {options.tokens} tokens, {options.rounds} rounds"
+    print(f"{machine()}; {load}; {busy}\n")
     print(tables(results, options.concurrency))
 
 

@@ -40,7 +40,9 @@ class Generator:
             given = self.tokenizer.apply_chat_template(
                 body["messages"], return_tensors="pt", return_dict=True
             ).to(self.model.device)
-            streamer = TextIteratorStreamer(self.tokenizer, skip_prompt=True)
+            streamer = TextIteratorStreamer(
+                self.tokenizer, skip_prompt=True, skip_special_tokens=True
+            )
             options = {"do_sample": False, "max_new_tokens": body["max_tokens"]}
             thread = threading.Thread(
                 target=self.model.generate, kwargs={**given, **options, "streamer": streamer}

