@@ -144,28 +144,28 @@ def small_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_beginnings")
-def test_a_cache_that_grows_keeps_what_it_holds(llama: Decoder) -> None:
-    tokens, other = ids(20), ids(9, 5)
-    cache = llama.new_cache(2, 64)
+def test_a_cache_that_grows_keeps_what_it_holds(config: LlamaConfig) -> None:
+    llama, tokens, other = random_llama(config), ids(20), ids(9, 5)
+    cache = llama.new_cache(2, 32)
     run(llama, cache, [], [(tokens[:3], 0, 0), (other[:3], 1, 0)])
-    first = cache.capacity
-    assert 4 <= first < 20
+    assert cache.capacity == 4
     pairs = zip(tokens[3:9], other[3:], strict=True)
     for i, (token, beside) in enumerate(pairs, 3):
         got = run(llama, cache, [(int(token), i), (int(beside), i)], [])
+    assert cache.capacity == 16
     close(got, torch.stack([whole(llama, tokens)[8], whole(llama, other)[8]]))
     close(run(llama, cache, [], [(tokens[9:], 0, 9)]), whole(llama, tokens)[9:])
-    assert cache.capacity >= max(20, 2 * first)
+    assert cache.capacity == 32
 
 
 @pytest.mark.usefixtures("small_beginnings")
-def test_room_doubles_in_whole_blocks() -> None:
-    cache = KVCache(PLAIN, 1, 20, block=8)
-    capacities = [cache.capacity]
-    for length in (8, 9, 17, 20):
-        cache.reserve(length)
-        capacities.append(cache.capacity)
-    assert capacities == [8, 8, 16, 24, 24]
+def test_a_slab_that_does_not_grow_has_room_at_once() -> None:
+    """In whole blocks, an odd number of them."""
+    for max_len, capacity in ((20, 24), (24, 24), (25, 40)):
+        cache = KVCache(PLAIN, 1, max_len, grows=False, block=8)
+        assert cache.capacity == capacity
+        assert not cache.has_grown
+        assert not cache.slab.any()
 
 
 @pytest.mark.usefixtures("small_beginnings")

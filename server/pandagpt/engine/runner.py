@@ -96,7 +96,7 @@ class Runner:
         states = [self._states[sequence] for sequence in sequences]
         sampled = sample(logits_BV, states, uniforms)
         for state, token_id in zip(states, sampled.token_ids, strict=True):
-            if not state.is_plain and token_id is not None:
+            if token_id is not None:
                 state.observe(token_id)
         return sampled
 

@@ -53,7 +53,7 @@ class SamplerState:
     def __post_init__(self) -> None:
         params = self.params
         self.is_greedy = params.temperature < _GREEDY_BELOW
-        adjusted = has_penalty(params) or bool(params.logit_bias) or params.min_tokens > 0
+        adjusted = has_penalty(params) or bool(params.logit_bias)
         self.is_plain = self.is_greedy and not adjusted
 
     @property
@@ -93,7 +93,7 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
     # One copy to the host for both; token ids are exact in float64.
     ids, values = torch.stack([best_B.indices.double(), best_B.values.double()]).tolist()
     token_ids = [int(i) if math.isfinite(v) else None for i, v in zip(ids, values, strict=True)]
-    group = [i for i, s in enumerate(states) if not s.is_plain and token_ids[i] is not None]
+    group = [i for i, s in enumerate(states) if _is_open(s, token_ids[i])]
     if group:
         chosen = _sample_group(
             logits_BV[group], [states[i] for i in group], [uniforms[i] for i in group]
@@ -101,6 +101,11 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
         for position, token_id in zip(group, chosen, strict=True):
             token_ids[position] = token_id
     return Sampled(token_ids, _logprobs(logits_BV, states, token_ids))
+
+
+def _is_open(state: SamplerState, best_id: int | None) -> bool:
+    """Whether the likeliest token is not yet the answer."""
+    return best_id is not None and (not state.is_plain or best_id in state.banned_ids)
 
 
 def _sample_group(

@@ -26,27 +26,30 @@ def load(data: bytes, options: MediaOptions, limits: MediaLimits) -> np.ndarray:
         indices = sorted({index for clip in clips for index in clip})
         # Each frame shrinks to its crops before the next is decoded.
         crops = dict(zip(indices, map(_crops, film.frames(indices)), strict=True))
-    return _stack([(crops[first], crops[last]) for first, last in clips])
+    return _side_by_side([(crops[first], crops[last]) for first, last in clips])
 
 
 def video_array(clips_HWC: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """First and last RGB frame of each clip -> float32 [3 x clips, 3, 2, 224, 224]."""
-    return _stack([(_crops(first), _crops(last)) for first, last in clips_HWC])
+    return _side_by_side([(_crops(first), _crops(last)) for first, last in clips_HWC])
 
 
-def _stack(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def _side_by_side(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Clip by clip, then crop by crop; the two frames lie behind the colours."""
-    return np.concatenate([np.stack(pair, axis=2) for pair in clips])
+    array = np.empty((3 * len(clips), 3, 2, SIDE_PIXELS, SIDE_PIXELS), np.float32)
+    for number, (first, last) in enumerate(clips):
+        array[3 * number : 3 * number + 3, :, 0] = first
+        array[3 * number : 3 * number + 3, :, 1] = last
+    return array
 
 
 def _crops(frame_HWC: np.ndarray) -> np.ndarray:
     """RGB bytes -> [3 crops, 3, 224, 224]: bilinear without antialias, then along the long side."""
     picture_CHW = _bilinear(frame_HWC, *_resized(*frame_HWC.shape[:2]))
-    axis = 1 if picture_CHW.shape[1] > picture_CHW.shape[2] else 2
-    spare = picture_CHW.shape[axis] - SIDE_PIXELS
-    offsets = (0, math.ceil(spare / 2), spare)
-    crops = [picture_CHW.take(range(o, o + SIDE_PIXELS), axis) for o in offsets]
-    return (np.stack(crops) - MEAN_RGB[:, None, None]) / STD_RGB[:, None, None]
+    picture_CHW = (picture_CHW - MEAN_RGB[:, None, None]) / STD_RGB[:, None, None]
+    height, width = (length - SIDE_PIXELS for length in picture_CHW.shape[1:])
+    places = [(math.ceil(height * share), math.ceil(width * share)) for share in (0, 0.5, 1)]
+    return np.stack([picture_CHW[:, y : y + SIDE_PIXELS, x : x + SIDE_PIXELS] for y, x in places])
 
 
 def _bilinear(frame_HWC: np.ndarray, height: int, width: int) -> np.ndarray:

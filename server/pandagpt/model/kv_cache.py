@@ -5,6 +5,7 @@ Knows shapes and rows; what is written and read there is the decoder's business.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,8 +31,10 @@ class Span:
 class KVCache:
     """Keys and values of `num_rows` sequences of at most `max_len` tokens.
 
-    The slab has room for the longest sequence of late, not for `max_len` tokens: decoding
-    reads rows that lie close together up to five times faster, and memory is taken as used.
+    A growing slab has room for the longest sequence of late: torch's products read rows that
+    lie close together up to five times faster. Any other has room for `max_len` at once; on a
+    CPU its memory is taken only where rows are used.
+
     Room and copies are whole blocks of `block` positions, within which a decoder may store
     what it likes as it likes.
     """
@@ -43,14 +46,13 @@ class KVCache:
         max_len: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        *,
+        grows: bool = True,
         block: int = 1,
     ) -> None:
-        heads, dim = config.num_key_value_heads, config.head_dim
-        self.num_rows, self.max_len, self._block = num_rows, max_len, block
-        # Zeros, not empty: masked positions are multiplied by 0, which NaN would survive.
-        self._new_slab = lambda length: torch.zeros(
-            (config.num_hidden_layers, 2, num_rows, heads, length, dim), device=device, dtype=dtype
-        )
+        self.num_rows, self.max_len = num_rows, max_len
+        self._config, self._device, self._dtype = config, torch.device(device), dtype
+        self._grows, self._block = grows, block
         self.reset()
 
     @property
@@ -59,11 +61,12 @@ class KVCache:
 
     @property
     def has_grown(self) -> bool:
-        return self.capacity > self._whole_blocks(FIRST_CAPACITY)
+        return self._grows and self.capacity > self._room(FIRST_CAPACITY)
 
     def reset(self) -> None:
         """Forgets everything."""
-        self._use(self._new_slab(self._whole_blocks(min(self.max_len, FIRST_CAPACITY))))
+        first = min(self.max_len, FIRST_CAPACITY) if self._grows else self.max_len
+        self._use(self._new_slab(self._room(first)))
 
     @torch.inference_mode()
     def reserve(self, length: int) -> None:
@@ -72,7 +75,7 @@ class KVCache:
             return
         assert length <= self.max_len
         wanted = min(self.max_len, max(length, 2 * self.capacity))
-        grown = self._new_slab(self._whole_blocks(wanted))
+        grown = self._new_slab(self._room(wanted))
         grown[..., : self.capacity, :] = self.slab
         self._use(grown)
 
@@ -101,6 +104,24 @@ class KVCache:
 
     def _whole_blocks(self, length: int) -> int:
         return -(-length // self._block) * self._block
+
+    def _room(self, length: int) -> int:
+        """An odd number of blocks, if they are any: rows that lie a power of two apart would
+        all fall upon the same small part of a CPU's caches.
+        """
+        num_blocks = -(-length // self._block)
+        return (num_blocks | 1) * self._block if self._block > 1 else length
+
+    def _new_slab(self, capacity: int) -> Tensor:
+        """Zeros: torch's decoder multiplies masked positions by 0, which NaN would survive."""
+        config = self._config
+        heads, dim = config.num_key_value_heads, config.head_dim
+        shape = (config.num_hidden_layers, 2, self.num_rows, heads, capacity, dim)
+        if self._device.type == "cpu" and not self._grows:
+            # Unlike torch's, numpy's zeros are not written until they are used.
+            number = {torch.float32: np.float32, torch.float16: np.float16}[self._dtype]
+            return torch.from_numpy(np.zeros(shape, number))
+        return torch.zeros(shape, device=self._device, dtype=self._dtype)
 
     def _use(self, slab: Tensor) -> None:
         self.slab = slab

@@ -110,7 +110,8 @@ class Llama(nn.Module):
         return self.config.kv_values_per_token * self.dtype.itemsize
 
     def new_cache(self, num_rows: int, max_len: int) -> KVCache:
-        return KVCache(self.config, num_rows, max_len, self.device, self.dtype)
+        grows = self.device.type == "cpu"
+        return KVCache(self.config, num_rows, max_len, self.device, self.dtype, grows=grows)
 
     @torch.inference_mode()
     def embed(self, ids_N: Tensor) -> Tensor:

@@ -155,6 +155,22 @@ inline float dot(const float* a, const float* b, int length) {
 
 // -- matrix products
 
+// LANES sums to one token's outputs from `column` on, as far as there are any.
+inline void put(vec sums, const float* scales, int column, int num_out, bool add, float* outputs) {
+  float* to = outputs + column;
+  const int width = num_out - column;
+  if (width >= LANES) {
+    if (scales) sums *= load(scales + column);
+    return store(to, add ? load(to) + sums : sums);
+  }
+  float lanes[LANES];
+  store(lanes, sums);
+  for (int j = 0; j < width; ++j) {
+    const float value = scales ? lanes[j] * scales[column + j] : lanes[j];
+    to[j] = add ? to[j] + value : value;
+  }
+}
+
 // `m` tokens, `a` [num_in][m], times `panels` neighbouring panels, each sum in the order of the
 // inputs; written to `c` [m][num_out], or added to it.
 template <class W, int m, int panels>
@@ -176,18 +192,10 @@ void tile(const float* a, const Matrix& b, int panel, float* c, bool add) {
       for (int v = 0; v < vecs; ++v) sums[i][v] += input * w[v];
     }
   }
-  for (int i = 0; i < m; ++i) {
-    for (int v = 0; v < vecs; ++v) {
-      const int column = panel * PANEL + v * LANES;
-      const int width = std::min(LANES, b.num_out - column);
-      float* to = c + size_t(i) * b.num_out + column;
-      float lanes[LANES];
-      store(lanes, sums[i][v]);
-      for (int j = 0; j < width; ++j) {
-        float value = b.scales ? lanes[j] * b.scales[column + j] : lanes[j];
-        to[j] = add ? to[j] + value : value;
-      }
-    }
+  for (int v = 0; v < vecs; ++v) {
+    const int column = panel * PANEL + v * LANES;
+    for (int i = 0; i < m; ++i)
+      put(sums[i][v], b.scales, column, b.num_out, add, c + size_t(i) * b.num_out);
   }
 }
 

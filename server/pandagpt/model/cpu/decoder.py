@@ -98,7 +98,9 @@ class CpuLlama:
 
     def new_cache(self, num_rows: int, max_len: int) -> KVCache:
         block = self._library.block_length()
-        return KVCache(self.config, num_rows, max_len, "cpu", self._kv_dtype, block)
+        return KVCache(
+            self.config, num_rows, max_len, "cpu", self._kv_dtype, grows=False, block=block
+        )
 
     @torch.inference_mode()
     def embed(self, ids_N: Tensor) -> Tensor:
