@@ -144,8 +144,11 @@ def small_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_beginnings")
-def test_a_cache_that_grows_keeps_what_it_holds(config: LlamaConfig) -> None:
-    llama, tokens, other = random_llama(config), ids(20), ids(9, 5)
+def test_a_cache_that_grows_keeps_what_it_holds(
+    config: LlamaConfig, oracle: LlamaForCausalLM
+) -> None:
+    llama, tokens, other = Llama(config), ids(20), ids(9, 5)
+    llama.load(oracle.state_dict())
     cache = llama.new_cache(2, 32)
     run(llama, cache, [], [(tokens[:3], 0, 0), (other[:3], 1, 0)])
     assert cache.capacity == 4

@@ -9,14 +9,15 @@ from typing import Self
 class EngineConfig:
     """`max_rows` answers are generated at once; `max_queue` more requests may wait.
 
-    `max_step_tokens` bounds one forward pass, so that a long prompt is read in chunks and
-    never delays the answers that are being streamed by more than one such pass.
+    `max_step_tokens` and, beside running streams, `max_step_seconds` bound one forward pass:
+    a long prompt is read in chunks and never delays the answers that are being streamed by more.
     `max_model_len` tokens are a prompt and its answer; None: as many as the model knows.
     """
 
     max_rows: int = 32
     max_queue: int = 256
-    max_step_tokens: int = 256
+    max_step_tokens: int = 512
+    max_step_seconds: float = 0.25
     max_model_len: int | None = None
     max_encoder_batch: int = 8
     media_cache_bytes: int = 64 << 20

@@ -14,6 +14,7 @@ from torch import Tensor
 from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
+from pandagpt.engine.pace import Pace
 from pandagpt.engine.prefix_cache import PrefixCache, Trail
 from pandagpt.engine.request import Delta, Event, GenerateRequest, TokenLogprob, check_length
 from pandagpt.engine.runner import Runner
@@ -73,6 +74,7 @@ class Engine:
         self._tokenizer = runner.tokenizer
         self._prefixes: PrefixCache[Tensor] = PrefixCache(config.prefix_cache_bytes)
         self._scheduler = Scheduler(config.max_rows, config.max_step_tokens, self._prefixes)
+        self._pace = Pace(config.max_step_seconds, config.max_step_tokens)
         self._media = MediaCache(config.media_cache_bytes)
         self._encoding: dict[MediaKey, tuple[EncodeJob, list[_Job]]] = {}
         self._jobs: dict[str, _Job] = {}
@@ -137,7 +139,7 @@ class Engine:
 
     def step(self) -> list[Event]:
         """One forward pass over all that can run; at most one token for each choice."""
-        plan = self._scheduler.plan()
+        plan = self._scheduler.plan(self._pace.budget(self._scheduler.num_decodes))
         self._runner.move(plan.moves)
         self._runner.restore(plan.restores)
         guilty: dict[str, Exception] = {}
@@ -206,7 +208,8 @@ class Engine:
         if plan.is_empty:
             return []
         try:
-            logits_BV = self._runner.forward(plan)
+            with self._pace.timed(plan.num_tokens):
+                logits_BV = self._runner.forward(plan)
         except Exception as error:
             if len(plan.decodes) + len(plan.chunks) > 1:
                 return [done for half in plan.halves() for done in self._forward(half, guilty)]

@@ -59,6 +59,10 @@ class Plan(Generic[Block]):
     def is_empty(self) -> bool:
         return not self.decodes and not self.chunks
 
+    @property
+    def num_tokens(self) -> int:
+        return len(self.decodes) + sum(chunk.length for chunk in self.chunks)
+
     def ending(self) -> list[Sequence]:
         """Whose next token this step gives, in the order of the logits."""
         return self.decodes + [chunk.sequence for chunk in self.chunks if chunk.is_last]
@@ -98,10 +102,15 @@ class Scheduler(Generic[Block]):
         """For the siblings of a sequence whose prompt has just been read: they need only copies."""
         self.waiting.extendleft(reversed(sequences))
 
-    def plan(self) -> Plan[Block]:
+    @property
+    def num_decodes(self) -> int:
+        return sum(sequence.is_prefilled for sequence in self.rows)
+
+    def plan(self, max_tokens: int | None = None) -> Plan[Block]:
+        """Of at most `max_tokens` tokens, if that is less than a step may hold."""
         decodes = [sequence for sequence in self.rows if sequence.is_prefilled]
         plan: Plan[Block] = Plan(decodes, [], [])
-        budget = self.max_step_tokens - len(decodes)
+        budget = min(max_tokens or self.max_step_tokens, self.max_step_tokens) - len(decodes)
         for sequence in self.rows[len(decodes) :]:
             budget -= self._plan_chunk(sequence, budget, plan)
         while self.waiting and budget > 0 and len(self.rows) < self.max_rows:

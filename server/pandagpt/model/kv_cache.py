@@ -3,9 +3,11 @@
 Knows shapes and rows; what is written and read there is the decoder's business.
 """
 
+import math
+import mmap
+from contextlib import suppress
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -118,9 +120,7 @@ class KVCache:
         heads, dim = config.num_key_value_heads, config.head_dim
         shape = (config.num_hidden_layers, 2, self.num_rows, heads, capacity, dim)
         if self._device.type == "cpu" and not self._grows:
-            # Unlike torch's, numpy's zeros are not written until they are used.
-            number = {torch.float32: np.float32, torch.float16: np.float16}[self._dtype]
-            return torch.from_numpy(np.zeros(shape, number))
+            return _untouched(shape, self._dtype)
         return torch.zeros(shape, device=self._device, dtype=self._dtype)
 
     def _use(self, slab: Tensor) -> None:
@@ -128,3 +128,13 @@ class KVCache:
         self.k, self.v = slab[:, 0], slab[:, 1]
         # [rows, positions, 2, K, D] per layer: one write stores a token's key and value.
         self.tokens = list(slab.permute(0, 2, 4, 1, 3, 5))
+
+
+def _untouched(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros that take no memory before they are used, in small pages: the first tokens of all
+    rows and heads lie far apart, and would take all of it in large ones.
+    """
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    with suppress(AttributeError, OSError):  # not on Linux, or a kernel without large pages
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(memory, dtype=dtype).view(shape)

@@ -1,0 +1,42 @@
+"""How many tokens a step may compute, so that running streams never wait long for it.
+
+Seconds of past steps in, a number of tokens out: plain Python, no clock of its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+
+# Fewer tokens tell the cost of a step, not that of a token.
+_FEWEST = 16
+# Of the newest step in the running mean.
+_WEIGHT = 0.3
+
+
+class Pace:
+    def __init__(self, max_step_seconds: float, max_step_tokens: int) -> None:
+        self.max_step_seconds = max_step_seconds
+        self.max_step_tokens = max_step_tokens
+        self._token_seconds = 0.0
+
+    def budget(self, num_decodes: int) -> int:
+        """Nobody waits: all that a step may hold. Else what the time allows, but at least as
+        many prompt tokens as there are streams, or new requests would starve behind them.
+        """
+        if not num_decodes or not self._token_seconds:
+            return self.max_step_tokens
+        in_time = int(self.max_step_seconds / self._token_seconds)
+        return min(self.max_step_tokens, max(in_time, 2 * num_decodes, num_decodes + _FEWEST))
+
+    def observe(self, num_tokens: int, seconds: float) -> None:
+        if num_tokens < _FEWEST:
+            return
+        cost = seconds / num_tokens
+        old = self._token_seconds or cost
+        self._token_seconds = old + _WEIGHT * (cost - old)
+
+    @contextmanager
+    def timed(self, num_tokens: int) -> Iterator[None]:
+        start = perf_counter()
+        yield
+        self.observe(num_tokens, perf_counter() - start)
