@@ -3,7 +3,7 @@
 Seconds of past steps in, a number of tokens out: plain Python, no clock of its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -36,7 +36,7 @@ class Pace:
         self._token_seconds = old + _WEIGHT * (cost - old)
 
     @contextmanager
-    def timed(self, num_tokens: int) -> Iterator[None]:
+    def timed(self, num_tokens: int) -> Generator[None]:
         start = perf_counter()
         yield
         self.observe(num_tokens, perf_counter() - start)
