@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 
 from pandagpt import logs
 from pandagpt.engine.capacity import Capacity
@@ -31,7 +32,6 @@ from pandagpt.engine.request import Event
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import OperatorError, PandaError
 from pandagpt.model.device import Placement, choose, free_memory
-from pandagpt.model.folder import resolve_folder
 from pandagpt.model.loader import load_model
 from pandagpt.model.pandagpt import PandaGPT
 
@@ -70,8 +70,7 @@ class EngineServer:
 
     def _start_worker(self) -> Ready:
         place = choose(self._start.device, self._start.dtype, self._start.quantization)
-        folder = resolve_folder(self._start.model)
-        model = load_model(folder, place.device, place.dtype, place.cpu_weights)
+        model = load_model(Path(self._start.folder), place.device, place.dtype, place.cpu_weights)
         capacity = self._capacity(model, place)
         config = self._start.config.with_rows(capacity.rows)
         self._worker = Worker(model, config, self._post, partial(_leave, 1))

@@ -4,7 +4,7 @@ Media of all waiting requests are encoded together, by modality and shape. A bat
 is tried again item by item, so that only the guilty medium fails. Knows no requests.
 """
 
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pandagpt.engine.bounded_cache import BoundedCache
 from pandagpt.engine.request import MediaInput
 from pandagpt.errors import EngineFailure, PandaError
 from pandagpt.logs import get_logger
@@ -38,27 +39,8 @@ class EncodedMedia:
     row: Tensor | PandaError
 
 
-class MediaCache:
-    """Projected rows by content, least recently used out first, bounded in bytes."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
-        self._rows: OrderedDict[MediaKey, Tensor] = OrderedDict()
-
-    def get(self, key: MediaKey) -> Tensor | None:
-        if (row := self._rows.get(key)) is not None:
-            self._rows.move_to_end(key)
-        return row
-
-    def put(self, key: MediaKey, row: Tensor) -> None:
-        if (old := self._rows.pop(key, None)) is not None:
-            self.num_bytes -= old.nbytes
-        self._rows[key] = row
-        self.num_bytes += row.nbytes
-        while self.num_bytes > self.max_bytes:
-            _, oldest = self._rows.popitem(last=False)
-            self.num_bytes -= oldest.nbytes
+MediaCache = BoundedCache[MediaKey, Tensor]
+"""Projected rows by content."""
 
 
 class Encoder:

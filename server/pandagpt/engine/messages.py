@@ -21,12 +21,13 @@ from pandagpt.media.modality import Modality
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The first message to a new process. Where and how may still be `auto`.
+    """The first message to a new process: which folder's model to load, where and how, which may
+    still be `auto`.
 
     `max_rows` None: as many as memory has room for and as pay; `config`'s number is not used.
     """
 
-    model: str
+    folder: str
     device: str
     dtype: str
     quantization: str
@@ -45,34 +46,30 @@ class Abort:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error of this package; other classes than these arrive as an EngineFailure."""
-
-    kind: Literal["CheckpointError", "EngineFailure", "OperatorError", "Overloaded"]
-    message: str
-
-    @classmethod
-    def of(cls, error: PandaError) -> Self:
-        if isinstance(error, CheckpointError):
-            return cls("CheckpointError", error.message)
-        if isinstance(error, OperatorError):
-            return cls("OperatorError", error.message)
-        if isinstance(error, Overloaded):
-            return cls("Overloaded", error.message)
-        return cls("EngineFailure", error.message)
-
-    @property
-    def error(self) -> PandaError:
-        return _ERRORS[self.kind](self.message)
-
-
-_ERRORS: dict[str, type[PandaError]] = {
+ErrorKind = Literal["CheckpointError", "EngineFailure", "OperatorError", "Overloaded"]
+_ERRORS: dict[ErrorKind, type[PandaError]] = {
     "CheckpointError": CheckpointError,
     "EngineFailure": EngineFailure,
     "OperatorError": OperatorError,
     "Overloaded": Overloaded,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of this package; other classes than these arrive as an EngineFailure."""
+
+    kind: ErrorKind
+    message: str
+
+    @classmethod
+    def of(cls, error: PandaError) -> Self:
+        kinds = (kind for kind, its_class in _ERRORS.items() if isinstance(error, its_class))
+        return cls(next(kinds, "EngineFailure"), error.message)
+
+    @property
+    def error(self) -> PandaError:
+        return _ERRORS[self.kind](self.message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """How many tokens a step may compute, so that running streams never wait long for it.
 
-Seconds of past steps in, a number of tokens out: plain Python, no clock of its own.
+Seconds of past steps in, a number of tokens out. Plain Python.
 """
 
 from collections.abc import Generator

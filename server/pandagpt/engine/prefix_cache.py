@@ -7,18 +7,15 @@ share one. Bounded in bytes, the least recently used first. Knows blocks only as
 """
 
 import hashlib
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from itertools import takewhile
+from typing import Generic, TypeVar
+
+from pandagpt.engine.bounded_cache import BoundedCache, Sized
 
 BLOCK_TOKENS = 16
 """A multiple of the positions that any decoder stores as one (KVCache's `block`)."""
-
-
-class Sized(Protocol):
-    @property
-    def nbytes(self) -> int: ...
 
 
 Block = TypeVar("Block", bound=Sized)
@@ -43,38 +40,27 @@ class Trail:
 
 class PrefixCache(Generic[Block]):
     def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
-        self._blocks: OrderedDict[bytes, Block] = OrderedDict()
+        self._blocks: BoundedCache[bytes, Block] = BoundedCache(max_bytes)
+
+    @property
+    def num_bytes(self) -> int:
+        return self._blocks.num_bytes
 
     def find(self, trail: Trail, most_tokens: int) -> list[Block]:
         """The blocks that `trail` begins with, at most `most_tokens` tokens of them."""
-        known = list(self._known(trail.digests()[: most_tokens // BLOCK_TOKENS]))
+        digests = trail.digests()[: most_tokens // BLOCK_TOKENS]
+        known = list(takewhile(lambda block: block is not None, map(self._blocks.get, digests)))
         # The last one first: of a trail, what stands at the front must be forgotten last.
-        for digest in reversed(known):
-            self._blocks.move_to_end(digest)
-        return [self._blocks[digest] for digest in known]
+        for digest in reversed(digests[: len(known)]):
+            self._blocks.get(digest)
+        return [block for block in known if block is not None]
 
     def put(self, trail: Trail, most_tokens: int, save: Callable[[int], Block]) -> None:
         """Keeps the blocks within `most_tokens`; `save` copies block `number` if it is new."""
-        if not self.max_bytes:
+        if not self._blocks.max_bytes:
             return
+        self.find(trail, most_tokens)
         digests = trail.digests()[: most_tokens // BLOCK_TOKENS]
-        for number, digest in enumerate(digests):
-            if digest not in self._blocks:
-                self._blocks[digest] = save(number)
-                self.num_bytes += self._blocks[digest].nbytes
-        for digest in reversed(digests):
-            self._blocks.move_to_end(digest)
-        self._shrink()
-
-    def _known(self, digests: Sequence[bytes]) -> Iterator[bytes]:
-        for digest in digests:
-            if digest not in self._blocks:
-                return
-            yield digest
-
-    def _shrink(self) -> None:
-        while self.num_bytes > self.max_bytes:
-            _, oldest = self._blocks.popitem(last=False)
-            self.num_bytes -= oldest.nbytes
+        for number, digest in reversed(list(enumerate(digests))):
+            if self._blocks.get(digest) is None:
+                self._blocks.put(digest, save(number))

@@ -5,6 +5,7 @@ Knows shapes and rows; what is written and read there is the decoder's business.
 
 import math
 import mmap
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ class Span:
     @property
     def end(self) -> int:
         return self.start + self.length
+
+
+def rows_of(num_decodes: int, spans: Sequence[Span]) -> list[int]:
+    """Of each token of a flat batch: the decodes stand in rows 0, 1, ..., then come the spans."""
+    return [*range(num_decodes), *(span.row for span in spans for _ in range(span.length))]
 
 
 class KVCache:

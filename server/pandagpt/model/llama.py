@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import LlamaConfig
-from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.kv_cache import KVCache, Span, rows_of
 from pandagpt.model.rotary import rotary_table
 
 # In checkpoints of old transformers versions; computed here from the config.
@@ -148,14 +148,13 @@ class Llama(nn.Module):
     ) -> _Step:
         decode_len = int(positions_N[:num_decodes].max()) + 1 if num_decodes else 0
         cache.reserve(max([decode_len, *(span.end for span in spans)]))
-        rows = [*range(num_decodes), *(s.row for s in spans for _ in range(s.length))]
         positions_N = positions_N.to(self.device)
         assert isinstance(self.rotary_L2D, Tensor)
         cos_N1D, sin_N1D = self.rotary_L2D[positions_N].split(1, dim=1)
         return _Step(
             cos_N1D=cos_N1D,
             sin_N1D=sin_N1D,
-            rows_N=torch.tensor(rows, device=self.device),
+            rows_N=torch.tensor(rows_of(num_decodes, spans), device=self.device),
             positions_N=positions_N,
             num_decodes=num_decodes,
             decode_len=decode_len,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.cpu.compiler import library
-from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.kv_cache import KVCache, Span, rows_of
 from pandagpt.model.rotary import rotary_table
 
 CpuWeights = Literal["float32", "float16", "int8"]
@@ -116,8 +116,7 @@ class CpuLlama:
         spans: Sequence[Span],
     ) -> Tensor:
         """As `Llama.forward`."""
-        rows = [*range(num_decodes), *(s.row for s in spans for _ in range(s.length))]
-        rows_N = torch.tensor(rows, dtype=torch.int32)
+        rows_N = torch.tensor(rows_of(num_decodes, spans), dtype=torch.int32)
         positions_N = positions_N.int()
         cache.reserve(int(positions_N.max()) + 1)
         hidden_NH = embeds_NH.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
@@ -126,7 +125,7 @@ class CpuLlama:
         self._library.forward(
             ctypes.byref(self._model),
             ctypes.byref(slab),
-            len(rows),
+            len(rows_N),
             _address(rows_N),
             _address(positions_N),
             _address(hidden_NH),
