@@ -34,6 +34,9 @@ typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(int32_t))));
 // TILE tokens times its two vectors, and the loads beside them, fill the vector registers.
 constexpr int PANEL = 2 * LANES;
 
+// How far ahead of their use weights are asked for, in elements.
+constexpr int AHEAD = 64 * PANEL;
+
 extern "C" {
 
 enum Type : int32_t { FLOAT = 0, HALF = 1, INT8 = 2 };
@@ -181,13 +184,15 @@ void tile(const float* a, const Matrix& b, int panel, float* c, bool add) {
   const W* weights = static_cast<const W*>(b.data) + panel * panel_size;
   vec sums[m][vecs] = {};
   for (int k = 0; k < num_in; ++k) {
+    // Weights beyond the caches stream in pages, at whose borders the processor stops looking ahead.
+    if constexpr (m > 3) __builtin_prefetch(weights + size_t(k) * PANEL + AHEAD);
     vec w[vecs];
 #pragma GCC unroll 8
     for (int v = 0; v < vecs; ++v)
       w[v] = load(weights + v / 2 * panel_size + size_t(k) * PANEL + v % 2 * LANES);
 #pragma GCC unroll 8
     for (int i = 0; i < m; ++i) {
-      vec input = splat(a[size_t(k) * m + i]);
+      const float input = a[size_t(k) * m + i];
 #pragma GCC unroll 8
       for (int v = 0; v < vecs; ++v) sums[i][v] += input * w[v];
     }
