@@ -21,7 +21,7 @@
 #endif
 
 #if defined(__AVX512F__)
-constexpr int LANES = 16, TILE = 8;
+constexpr int LANES = 16, TILE = 12;
 #else
 constexpr int LANES = 8, TILE = 6;
 #endif
@@ -187,13 +187,13 @@ void tile(const float* a, const Matrix& b, int panel, float* c, bool add) {
     // Weights beyond the caches stream in pages, at whose borders the processor stops looking ahead.
     if constexpr (m > 3) __builtin_prefetch(weights + size_t(k) * PANEL + AHEAD);
     vec w[vecs];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < vecs; ++v)
       w[v] = load(weights + v / 2 * panel_size + size_t(k) * PANEL + v % 2 * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < m; ++i) {
       const float input = a[size_t(k) * m + i];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < vecs; ++v) sums[i][v] += input * w[v];
     }
   }
