@@ -15,10 +15,11 @@ FLOORS = {
     "logs": {"errors"},
     "metrics": {"errors"},
     "settings": {"errors"},
+    "frames": set(),
     "samples": set(),
-    "media": {"errors", "logs", "metrics"},
+    "media": {"errors", "logs", "metrics", "frames"},
     "model": {"errors", "logs", "metrics", "media"},
-    "engine": {"errors", "logs", "metrics", "media", "model"},
+    "engine": {"errors", "logs", "metrics", "frames", "media", "model"},
     "api": {"errors", "logs", "metrics", "settings", "samples", "media", "model", "engine"},
     "training": {"errors", "logs", "metrics", "media", "model", "engine"},
 }
@@ -33,8 +34,11 @@ FENCES = {
     "transformers": ("training",),
     "peft": ("training",),
     "openai": (),
-    "msgspec": ("engine.messages",),
-    "socket": ("engine.frames", "engine.process", "engine.__main__", "cli"),
+    "msgspec": ("engine.messages", "media.job"),
+    "socket": (
+        *("frames", "engine.process", "engine.__main__", "media.decoder", "media.__main__"),
+        "cli",
+    ),
     "asyncio": (
         *("api", "training.evaluation"),
         *("engine.client", "engine.stream", "engine.local", "engine.process"),

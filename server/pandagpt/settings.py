@@ -71,6 +71,11 @@ class Settings(BaseModel):
     max_audio_s: float = Field(600, gt=0)
     max_video_s: float = Field(600, gt=0)
     max_imu_rows: int = Field(100_000, ge=1)
+    num_decoders: int = Field(2, ge=1, le=256, description="Media files decoded at once.")
+    max_decode_s: float = Field(
+        30, gt=0, description="Processor time for decoding one medium; waiting counts a quarter."
+    )
+    max_decode_mb: int = Field(1024, ge=64, description="Memory for decoding one medium.")
     max_decoded_mb: int = Field(
         256, ge=1, description="Decoded media that wait for the encoder; more wait undecoded."
     )
@@ -98,6 +103,10 @@ class Settings(BaseModel):
     @property
     def max_decoded_bytes(self) -> int:
         return self.max_decoded_mb * MEBIBYTE
+
+    @property
+    def max_decode_bytes(self) -> int:
+        return self.max_decode_mb * MEBIBYTE
 
     @property
     def prefix_cache_bytes(self) -> int:

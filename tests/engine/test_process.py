@@ -17,12 +17,12 @@ import torch
 
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.frames import receive, send
 from pandagpt.engine.local import LocalEngine
 from pandagpt.engine.messages import Add, Ready, Start, from_frame, to_frame
 from pandagpt.engine.process import EngineProcess
 from pandagpt.engine.request import Delta, GenerateRequest, MediaInput, SamplingParams
 from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded
+from pandagpt.frames import receive, send
 from pandagpt.media.modality import Modality
 from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.prompt import MediaSlot, Prompt

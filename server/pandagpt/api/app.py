@@ -20,7 +20,7 @@ from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
 from pandagpt.errors import PandaError
-from pandagpt.media.limits import MediaLimits
+from pandagpt.media.decoder import DecoderPool
 from pandagpt.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499
@@ -31,11 +31,12 @@ def create_app(
     settings: Settings,
     load: Callable[[], Serving],
     on_load_failure: Callable[[Exception], None],
+    decoders: DecoderPool,
 ) -> FastAPI:
     """`load` builds and starts the engine; it runs in a thread once the app has started."""
     holder = ModelHolder(load, on_load_failure)
     intake = Intake(
-        media_limits(settings),
+        decoders,
         settings.max_media_per_request,
         _max_pending(settings),
         settings.max_decoded_bytes,
@@ -67,16 +68,6 @@ def create_app(
     for router in (health.router, models.router, chat.router, embeddings.router):
         app.include_router(router)
     return app
-
-
-def media_limits(settings: Settings) -> MediaLimits:
-    return MediaLimits(
-        max_media_bytes=settings.max_media_bytes,
-        max_image_pixels=settings.max_image_pixels,
-        max_audio_seconds=settings.max_audio_s,
-        max_video_seconds=settings.max_video_s,
-        max_imu_rows=settings.max_imu_rows,
-    )
 
 
 def _max_pending(settings: Settings) -> int:

@@ -1,8 +1,8 @@
 """A validated chat request in, what the engine needs out: prompt, decoded media.
 
-Decoding and long tokenising run in a small pool of threads, off the event loop. How many
-requests may be here at once is bounded, more are refused at once; and so is what their
-media take in memory, for which requests wait.
+Long tokenising runs in a small pool of threads, off the event loop; decoding in processes of its
+own, each with a thread here that waits for it. How many requests may be here at once is bounded,
+more are refused at once; and so is what their media take in memory, for which requests wait.
 """
 
 import asyncio
@@ -29,12 +29,13 @@ from pandagpt.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from pandagpt.media.limits import MediaLimits
-from pandagpt.media.loader import array_bytes, digest, load, modality_of
+from pandagpt.media.decoder import DecoderPool
+from pandagpt.media.loader import array_bytes, digest
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
 from pandagpt.model.prompt import Prompt
 
+NUM_TEXT_THREADS = 2
 # No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
 MAX_CHARS_PER_TOKEN = 64
 # Tokenising this much takes about a millisecond, as much as a hop to a thread under load.
@@ -75,21 +76,22 @@ class EmbedInput:
 class Intake:
     def __init__(
         self,
-        limits: MediaLimits,
+        decoders: DecoderPool,
         max_media: int,
         max_pending: int,
         max_decoded_bytes: int,
-        num_threads: int = 2,
     ) -> None:
-        self._limits = limits
+        self._decoders = decoders
         self._max_media = max_media
         self._max_pending = max_pending
         self._num_pending = 0
         self._room = Room(max_decoded_bytes)
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="intake")
+        self._texts = ThreadPoolExecutor(NUM_TEXT_THREADS, thread_name_prefix="texts")
+        self._media = ThreadPoolExecutor(decoders.num_decoders, thread_name_prefix="media")
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._texts, self._media):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
     async def read(self, chat: ChatRequest, model: ServedModel) -> AsyncGenerator[EngineInput]:
@@ -121,7 +123,7 @@ class Intake:
         async with AsyncExitStack() as stack:
             with self._pending():
                 read = partial(_read_texts, sources, tokenizer, is_cut=is_cut)
-                texts = await self._run(read)
+                texts = await self._run(self._texts, read)
                 await stack.enter_async_context(self._room.held(num_bytes))
                 loaded = iter(await self._load_all(media))
             inputs = [texts[i].input if i in texts else next(loaded) for i in range(len(sources))]
@@ -146,7 +148,10 @@ class Intake:
 
     async def _load_all(self, sources: Sequence[MediaSource]) -> tuple[MediaInput, ...]:
         """One bad medium spares the pool those behind it."""
-        loading = [asyncio.create_task(self._run(_load, s, self._limits)) for s in sources]
+        loading = [
+            asyncio.create_task(self._run(self._media, _load, source, self._decoders))
+            for source in sources
+        ]
         try:
             return tuple(await asyncio.gather(*loading))
         finally:
@@ -162,14 +167,16 @@ class Intake:
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
         arguments = (conversation.turns, chat.fusion or model.fusion)
         if num_chars > MAX_INLINE_CHARS:
-            prompt = await self._run(model.prompt, *arguments)
+            prompt = await self._run(self._texts, model.prompt, *arguments)
         else:
             prompt = model.prompt(*arguments)
         check_length(prompt, model.max_model_len)
         return prompt
 
-    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+    async def _run(
+        self, pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: object
+    ) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
 
 def _refuse_unread(media: Sequence[MediaSource], model: ServedModel) -> None:
@@ -178,11 +185,10 @@ def _refuse_unread(media: Sequence[MediaSource], model: ServedModel) -> None:
         raise UnsupportedContentType(message, media[0].param)
 
 
-def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
+def _load(source: MediaSource, decoders: DecoderPool) -> MediaInput:
     try:
-        data = _read(source, limits.max_media_bytes)
-        modality = source.modality or modality_of(data)
-        array = load(modality, data, source.options, limits)
+        data = _read(source, decoders.limits.max_media_bytes)
+        modality, array = decoders.load(source.modality, data, source.options)
     except RequestError as error:
         raise error.at(source.param) from None
     return MediaInput(modality, array, digest(modality, data, source.options))

@@ -1,4 +1,4 @@
-"""Settings to a running engine: starts its process, and reads meanwhile what the API needs."""
+"""Settings to what runs beside the server: the engine, and the decoders of media."""
 
 from pandagpt.api.serving import MEDIA, EmbeddingModel, ServedModel, Serving
 from pandagpt.engine.client import EngineClient
@@ -6,6 +6,8 @@ from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Ready, Start
 from pandagpt.engine.process import EngineProcess
 from pandagpt.errors import OperatorError
+from pandagpt.media.decoder import DecoderPool
+from pandagpt.media.limits import MediaLimits
 from pandagpt.model.folder import ModelFacts, resolve_folder
 from pandagpt.settings import Settings
 
@@ -34,6 +36,19 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
         raise
     client = EngineClient(process, config.with_rows(ready.max_rows))
     return Serving(client, model, _embedding_model(model.id, facts)), ready
+
+
+def decoder_pool(settings: Settings) -> DecoderPool:
+    limits = MediaLimits(
+        max_media_bytes=settings.max_media_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        max_audio_seconds=settings.max_audio_s,
+        max_video_seconds=settings.max_video_s,
+        max_imu_rows=settings.max_imu_rows,
+        max_decode_seconds=settings.max_decode_s,
+        max_decode_bytes=settings.max_decode_bytes,
+    )
+    return DecoderPool(limits, settings.num_decoders)
 
 
 def engine_config(settings: Settings) -> EngineConfig:

@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.frames import Frame
 from pandagpt.engine.request import (
     Delta,
     Embeddings,
@@ -22,6 +21,7 @@ from pandagpt.engine.request import (
     MediaInput,
 )
 from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded, PandaError
+from pandagpt.frames import Frame
 from pandagpt.logs import LogFormat
 from pandagpt.media.modality import Modality
 

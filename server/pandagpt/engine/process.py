@@ -15,7 +15,6 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from pandagpt.engine.client import Deliver
-from pandagpt.engine.frames import Frame, FrameFeed, receive, send
 from pandagpt.engine.messages import (
     Abort,
     Add,
@@ -28,6 +27,7 @@ from pandagpt.engine.messages import (
     to_frame,
 )
 from pandagpt.errors import OperatorError
+from pandagpt.frames import Frame, FrameFeed, receive, send
 from pandagpt.logs import get_logger
 
 log = get_logger()
