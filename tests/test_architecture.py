@@ -42,12 +42,13 @@ FENCES = {
     "asyncio": (
         *("api", "training.evaluation"),
         *("engine.client", "engine.stream", "engine.local", "engine.process"),
+        "engine.supervisor",
     ),
     "pickle": ("model.tensor_files",),
     "multiprocessing": (),
 }
 # The server's own process is free of torch: whatever these reach.
-SERVER = ("api", "cli.serve", "cli.loading", "cli.welcome", "engine.client", "engine.process")
+SERVER = ("api", "cli.serve", "cli.loading", "cli.welcome", "engine.client", "engine.supervisor")
 # Deciding is kept apart from doing: these never see a tensor.
 TORCHLESS = (
     "api.schemas",

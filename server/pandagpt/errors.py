@@ -14,6 +14,7 @@
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── EngineFailure                our fault, while one request was served
+    │   └── EngineLost               the engine's process ended; another one may do better
     ├── CheckpointError              weights that are missing, truncated or not what they should be
     └── OperatorError                wrong usage or surroundings of a command
 
@@ -97,6 +98,10 @@ class Overloaded(PandaError):
 
 
 class EngineFailure(PandaError):
+    pass
+
+
+class EngineLost(EngineFailure):
     pass
 
 

@@ -4,7 +4,7 @@ from pandagpt.api.serving import MEDIA, EmbeddingModel, ServedModel, Serving
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Ready, Start
-from pandagpt.engine.process import EngineProcess
+from pandagpt.engine.supervisor import SupervisedEngine
 from pandagpt.errors import OperatorError
 from pandagpt.media.decoder import DecoderPool
 from pandagpt.media.limits import MediaLimits
@@ -16,7 +16,7 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
     """The engine, and what it says of itself. Raises CheckpointError and OperatorError."""
     folder = resolve_folder(settings.model)
     config = engine_config(settings)
-    process = EngineProcess(
+    process = SupervisedEngine(
         Start(
             str(folder),
             settings.device,
