@@ -37,7 +37,7 @@ FENCES = {
     "msgspec": ("engine.messages", "media.job"),
     "socket": (
         *("frames", "engine.process", "engine.__main__", "media.decoder", "media.__main__"),
-        "cli",
+        *("api.fetch", "cli"),
     ),
     "asyncio": (
         *("api", "training.evaluation"),

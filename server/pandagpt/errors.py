@@ -11,6 +11,7 @@
     │   ├── InvalidMedia             undecodable, empty, truncated, wrong kind
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
+    │   ├── MediaFetchFailed         an allowed URL that could not be read
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── EngineFailure                our fault, while one request was served
@@ -84,6 +85,10 @@ class MediaTooLarge(RequestError):
 
 
 class MediaNotAllowed(RequestError):
+    pass
+
+
+class MediaFetchFailed(RequestError):
     pass
 
 
