@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import pandagpt
+from pandagpt.api.body import BodyRoom
 from pandagpt.api.errors import http_response, response_of
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
@@ -57,6 +58,7 @@ def create_app(
     )
     app.state.panda = AppState(settings, holder, intake)
     # The last one added is the outermost.
+    app.add_middleware(BodyRoom, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pandagpt.api.schemas.chat import Message, ToolCall
+from pandagpt.api.schemas.long_text import LongText
 from pandagpt.api.schemas.parts import (
     AudioUrlPart,
     ContentPart,
@@ -51,7 +52,7 @@ class MediaSource:
 
     param: str
     modality: Modality | None
-    text: str
+    text: str | LongText
     is_data: bool = False
     options: MediaOptions = field(default_factory=MediaOptions)
 
