@@ -12,10 +12,12 @@ from starlette.requests import ClientDisconnect
 
 import pandagpt
 from pandagpt.api.errors import http_response, response_of
+from pandagpt.api.file_folder import open_folder
+from pandagpt.api.file_store import FileLimits, FileStore
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, health, models
+from pandagpt.api.routes import chat, files, health, models
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
@@ -32,13 +34,19 @@ def create_app(
     load: Callable[[], Serving],
     on_load_failure: Callable[[Exception], None],
 ) -> FastAPI:
-    """`load` builds and starts the engine; it runs in a thread once the app has started."""
+    """`load` builds and starts the engine; it runs in a thread once the app has started.
+
+    Raises OperatorError where uploads cannot be kept.
+    """
+    folder = open_folder(settings.files_dir)
+    file_store = FileStore(folder.path, file_limits(settings))
     holder = ModelHolder(load, on_load_failure)
     intake = Intake(
         media_limits(settings),
         settings.max_media_per_request,
         _max_pending(settings),
         settings.max_decoded_bytes,
+        file_store.read,
     )
 
     @asynccontextmanager
@@ -47,6 +55,7 @@ def create_app(
         yield
         holder.close()
         intake.close()
+        folder.close()
 
     app = FastAPI(
         title="PandaGPT",
@@ -55,7 +64,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.panda = AppState(settings, holder, intake)
+    app.state.panda = AppState(settings, holder, intake, file_store)
     # The last one added is the outermost.
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
@@ -64,7 +73,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for router in (health.router, models.router, chat.router):
+    for router in (health.router, models.router, chat.router, files.router):
         app.include_router(router)
     return app
 
@@ -76,6 +85,12 @@ def media_limits(settings: Settings) -> MediaLimits:
         max_audio_seconds=settings.max_audio_s,
         max_video_seconds=settings.max_video_s,
         max_imu_rows=settings.max_imu_rows,
+    )
+
+
+def file_limits(settings: Settings) -> FileLimits:
+    return FileLimits(
+        settings.max_media_bytes, settings.max_files_bytes_per_caller, settings.max_files_bytes
     )
 
 

@@ -30,6 +30,8 @@ MAX_CHARS_PER_TOKEN = 64
 MAX_INLINE_CHARS = 8_000
 
 Result = TypeVar("Result")
+ReadFile = Callable[[str, str], bytes]
+"""An uploaded file's id and the caller's name to its bytes; may block. Raises UnknownFile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,13 @@ class Intake:
         max_media: int,
         max_pending: int,
         max_decoded_bytes: int,
+        read_file: ReadFile,
         num_threads: int = 2,
     ) -> None:
         self._limits = limits
         self._max_media = max_media
         self._max_pending = max_pending
+        self._read_file = read_file
         self._num_pending = 0
         self._room = Room(max_decoded_bytes)
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="intake")
@@ -67,7 +71,9 @@ class Intake:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
-    async def read(self, chat: ChatRequest, model: ServedModel) -> AsyncGenerator[EngineInput]:
+    async def read(
+        self, chat: ChatRequest, model: ServedModel, caller: str = ""
+    ) -> AsyncGenerator[EngineInput]:
         """To be left once the engine has encoded the media: until then they take up room,
         here and, once sent, in the engine's process again.
 
@@ -81,7 +87,7 @@ class Intake:
                 prompt = await self._prompt(conversation, chat, model)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
-                media = await self._load_all(conversation.media)
+                media = await self._load_all(conversation.media, caller)
             yield EngineInput(prompt, media)
 
     @contextmanager
@@ -94,9 +100,11 @@ class Intake:
         finally:
             self._num_pending -= 1
 
-    async def _load_all(self, sources: Sequence[MediaSource]) -> tuple[MediaInput, ...]:
+    async def _load_all(
+        self, sources: Sequence[MediaSource], caller: str
+    ) -> tuple[MediaInput, ...]:
         """One bad medium spares the pool those behind it."""
-        loading = [asyncio.create_task(self._run(_load, s, self._limits)) for s in sources]
+        loading = [asyncio.create_task(self._run(self._load, s, caller)) for s in sources]
         try:
             return tuple(await asyncio.gather(*loading))
         finally:
@@ -118,6 +126,24 @@ class Intake:
         check_length(prompt, model.max_model_len)
         return prompt
 
+    def _load(self, source: MediaSource, caller: str) -> MediaInput:
+        data = self._bytes(source, caller)
+        try:
+            modality = source.modality or modality_of(data)
+            array = load(modality, data, source.options, self._limits)
+        except RequestError as error:
+            raise error.at(source.param) from None
+        return MediaInput(modality, array, digest(modality, data, source.options))
+
+    def _bytes(self, source: MediaSource, caller: str) -> bytes:
+        read = decode_data if source.is_data else read_url
+        try:
+            if source.file_id:
+                return self._read_file(source.file_id, caller)
+            return read(source.text, self._limits.max_media_bytes)
+        except RequestError as error:
+            raise error.at(f"{source.param}.file_id" if source.file_id else source.param) from None
+
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
@@ -128,16 +154,3 @@ def _refuse_unread(media: Sequence[MediaSource], model: ServedModel) -> None:
         raise UnsupportedContentType(message, media[0].param)
 
 
-def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
-    try:
-        data = _read(source, limits.max_media_bytes)
-        modality = source.modality or modality_of(data)
-        array = load(modality, data, source.options, limits)
-    except RequestError as error:
-        raise error.at(source.param) from None
-    return MediaInput(modality, array, digest(modality, data, source.options))
-
-
-def _read(source: MediaSource, max_bytes: int) -> bytes:
-    read = decode_data if source.is_data else read_url
-    return read(source.text, max_bytes)
