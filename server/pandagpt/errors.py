@@ -11,7 +11,6 @@
     │   ├── InvalidMedia             undecodable, empty, truncated, wrong kind
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
-    │   ├── BodyTooLarge             more text and structure than a request can need
     │   ├── UnknownFile              no such upload, or not this caller's
     │   ├── FileQuotaExceeded        the caller's uploads fill its share
     │   └── ModelNotFound
@@ -87,10 +86,6 @@ class MediaTooLarge(RequestError):
 
 
 class MediaNotAllowed(RequestError):
-    pass
-
-
-class BodyTooLarge(RequestError):
     pass
 
 

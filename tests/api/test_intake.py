@@ -31,7 +31,7 @@ def new_intake(max_media: int, max_pending: int, max_decoded_bytes: int = 2**30)
 
 
 async def read(intake: Intake, chat: ChatRequest, model: ServedModel) -> EngineInput:
-    async with intake.read(chat, model) as given:
+    async with intake.read(chat, model, "") as given:
         return given
 
 
@@ -91,7 +91,7 @@ async def test_media_take_room_until_they_are_encoded(
     gate.set()
     intake = new_intake(max_media=4, max_pending=9, max_decoded_bytes=array_bytes(Modality.IMAGE))
     try:
-        async with intake.read(CHAT, served_model):
+        async with intake.read(CHAT, served_model, ""):
             waiting = asyncio.create_task(read(intake, CHAT, served_model))
             await read(intake, TEXT, served_model)
             assert not waiting.done()

@@ -17,7 +17,7 @@ from pandagpt.api.file_store import FileLimits, FileStore
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, files, health, models
+from pandagpt.api.routes import chat, embeddings, files, health, models
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
@@ -73,8 +73,8 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for router in (health.router, models.router, chat.router, files.router):
-        app.include_router(router)
+    for routes in (health, models, chat, embeddings, files):
+        app.include_router(routes.router)
     return app
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from pandagpt.errors import (
-    BodyTooLarge,
     ContextLengthExceeded,
     EngineFailure,
     FileQuotaExceeded,
@@ -54,7 +53,6 @@ PROBLEMS: dict[type, Problem] = {
     InvalidMedia: Problem(400, INVALID_REQUEST, "invalid_media"),
     MediaTooLarge: Problem(400, INVALID_REQUEST, "media_too_large"),
     MediaNotAllowed: Problem(400, INVALID_REQUEST, "media_url_not_allowed"),
-    BodyTooLarge: Problem(413, INVALID_REQUEST, "request_too_large"),
     UnknownFile: Problem(404, INVALID_REQUEST, "file_not_found"),
     # Not 429, which clients send again.
     FileQuotaExceeded: Problem(413, INVALID_REQUEST, "file_quota_exceeded"),
