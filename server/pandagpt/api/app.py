@@ -3,10 +3,12 @@
 The port opens at once; the model is loaded by a thread meanwhile.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -17,16 +19,18 @@ from pandagpt.api.file_store import FileLimits, FileStore
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, embeddings, files, health, models
+from pandagpt.api.routes import chat, embeddings, files, health, models, tokens
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
 from pandagpt.errors import PandaError
+from pandagpt.logs import get_logger
 from pandagpt.media.limits import MediaLimits
 from pandagpt.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for the log line of an answer that nobody waits for."""
+SWEEP_SECONDS = 60
 
 
 def create_app(
@@ -52,7 +56,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         holder.start()
+        sweeping = asyncio.create_task(_sweep(file_store))
         yield
+        sweeping.cancel()
         holder.close()
         intake.close()
         folder.close()
@@ -73,7 +79,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for routes in (health, models, chat, embeddings, files):
+    for routes in (health, models, chat, embeddings, files, tokens):
         app.include_router(routes.router)
     return app
 
@@ -92,6 +98,16 @@ def file_limits(settings: Settings) -> FileLimits:
     return FileLimits(
         settings.max_media_bytes, settings.max_files_bytes_per_caller, settings.max_files_bytes
     )
+
+
+async def _sweep(file_store: FileStore) -> None:
+    """What has expired leaves the disk, even if nobody asks for it."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            await run_in_threadpool(file_store.sweep)
+        except OSError:
+            get_logger().exception("expired files could not be removed")
 
 
 def _max_pending(settings: Settings) -> int:

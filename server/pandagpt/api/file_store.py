@@ -1,7 +1,8 @@
 """Uploaded files on disk: written under a temporary name, seen once whole, gone when expired.
 
 Each file is two in one flat folder, content and facts, named by its random id. Callers see
-only their own. Every method may block and may be called from any thread.
+only their own, and none that has expired. Every method may block and may be called from any
+thread.
 """
 
 import errno
@@ -31,8 +32,9 @@ from pandagpt.errors import (
 ID_PREFIX = "file-"
 MAX_FILES_PER_CALLER = 10_000
 MAX_UPLOADS = 64
-# Of the disk: other programs need some, and a full one stops more than uploads.
-MIN_FREE = 0.1
+# Other programs need some of the disk, and a full one stops more than uploads.
+MIN_FREE_BYTES = 2**30
+MIN_FREE_SHARE = 0.1
 _FACTS, _PART = ".json", ".part"
 _OWN_NAME = re.compile(rf"[0-9a-f]{{32}}({_FACTS}|{_PART})?")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -53,6 +55,10 @@ class StoredFile:
     @property
     def stem(self) -> str:
         return self.id.removeprefix(ID_PREFIX)
+
+    @property
+    def has_expired(self) -> bool:
+        return self.expires_at <= time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,9 @@ class FileStore:
             self._keep(file)
 
     def begin(self, owner: str) -> "Upload":
-        """To be finished or discarded. Raises Overloaded and FileQuotaExceeded."""
+        """To be closed, whatever comes of it. Raises Overloaded and FileQuotaExceeded."""
         with self._lock:
-            self._sweep()
+            self.sweep()
             if self._num_uploads >= MAX_UPLOADS:
                 raise Overloaded("The server is receiving as many files as it can. Try again soon.")
             if len(self.of(owner)) >= MAX_FILES_PER_CALLER:
@@ -90,39 +96,47 @@ class FileStore:
     def of(self, owner: str) -> list[StoredFile]:
         """Oldest first."""
         with self._lock:
-            self._sweep()
-            return [file for file in self._files.values() if file.owner == owner]
+            own = [file for file in self._files.values() if file.owner == owner]
+        return [file for file in own if not file.has_expired]
 
     def get(self, file_id: str, owner: str) -> StoredFile:
         """Raises UnknownFile, also for another caller's."""
-        with self._lock:
-            self._sweep()
-            file = self._files.get(file_id)
-            if file is None or file.owner != owner:
-                raise UnknownFile(f"No such file: '{file_id[:64]}'. It may have expired.")
-            return file
+        file = self._files.get(file_id)
+        if file is None or file.owner != owner or file.has_expired:
+            raise _unknown(file_id)
+        return file
 
     def open(self, file_id: str, owner: str) -> BinaryIO:
         """The content; stays readable if the file is deleted meanwhile. Raises UnknownFile."""
-        with self._lock:
+        try:
             return (self.folder / self.get(file_id, owner).stem).open("rb")
+        except FileNotFoundError:
+            # Deleted meanwhile, or by whatever else clears this folder.
+            raise _unknown(file_id) from None
 
     def read(self, file_id: str, owner: str) -> bytes:
+        """Raises UnknownFile."""
         with self.open(file_id, owner) as file:
             return file.read()
 
     def delete(self, file_id: str, owner: str) -> None:
+        """Raises UnknownFile."""
         with self._lock:
             self._drop(self.get(file_id, owner))
+
+    def sweep(self) -> None:
+        """Removes what has expired."""
+        with self._lock:
+            for file in [file for file in self._files.values() if file.has_expired]:
+                self._drop(file)
 
     def take(self, owner: str, num_bytes: int) -> None:
         """Room for a file that is being written. Raises FileQuotaExceeded and StorageFull."""
         with self._lock:
             if self._used[owner] + num_bytes > self.limits.max_bytes_per_caller:
                 raise _quota(f"{self.limits.max_bytes_per_caller} bytes of files")
-            disk = shutil.disk_usage(self.folder)
             is_full = self._used.total() + num_bytes > self.limits.max_bytes
-            if is_full or disk.free - num_bytes < disk.total * MIN_FREE:
+            if is_full or num_bytes > _free_bytes(self.folder):
                 raise _no_room()
             self._used[owner] += num_bytes
 
@@ -146,11 +160,6 @@ class FileStore:
             (self.folder / name).unlink(missing_ok=True)
         del self._files[file.id]
         self._used[file.owner] -= file.num_bytes
-
-    def _sweep(self) -> None:
-        now = time.time()
-        for file in [file for file in self._files.values() if file.expires_at <= now]:
-            self._drop(file)
 
 
 class Upload:
@@ -176,6 +185,7 @@ class Upload:
             self._file.write(data)
 
     def finish(self, name: str, purpose: str, ttl_seconds: int) -> StoredFile:
+        """Raises InvalidValue for an empty file, and StorageFull."""
         if not self._num_bytes:
             raise InvalidValue("The file is empty.", "file")
         now = int(time.time())
@@ -221,6 +231,15 @@ def _disk_errors() -> Generator[None]:
         raise _no_room() from None
 
 
+def _free_bytes(folder: Path) -> float:
+    disk = shutil.disk_usage(folder)
+    return disk.free - min(MIN_FREE_BYTES, disk.total * MIN_FREE_SHARE)
+
+
+def _unknown(file_id: str) -> UnknownFile:
+    return UnknownFile(f"No such file: '{file_id[:64]}'. It may have expired.")
+
+
 def _quota(limit: str) -> PandaError:
     message = f"You have reached your limit of {limit}. Delete some, or wait until they expire."
     return FileQuotaExceeded(message, "file")
@@ -250,4 +269,4 @@ def _whole(folder: Path, stem: str) -> StoredFile | None:
         is_whole = file.stem == stem and (folder / stem).stat().st_size == file.num_bytes
     except (OSError, TypeError, ValueError, AttributeError):
         return None
-    return file if is_whole and file.expires_at > time.time() else None
+    return file if is_whole and not file.has_expired else None

@@ -106,14 +106,26 @@ class Intake:
         """
         async with AsyncExitStack() as stack:
             with self._pending():
-                conversation = read_messages(chat.messages, self._max_media)
-                _refuse_unread(conversation.media, model)
+                conversation = self._conversation(chat, model)
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
+                check_length(prompt, model.max_model_len)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
                 media = await self._load_all(conversation.media, caller)
             yield EngineInput(prompt, media)
+
+    async def prompt(self, chat: ChatRequest, model: ServedModel, *, opens_answer: bool) -> Prompt:
+        """As `read` makes it, but of any length; media have their slots and are not read."""
+        with self._pending():
+            conversation = self._conversation(chat, model)
+            return await self._prompt(conversation, chat, model, opens_answer=opens_answer)
+
+    async def token_ids(self, text: str, model: ServedModel, *, has_special: bool) -> list[int]:
+        tokenizer = model.tokenizer
+        encode = tokenizer.encode_with_special if has_special else tokenizer.encode
+        with self._pending():
+            return await self._tokenized(len(text), model, partial(encode, text))
 
     @asynccontextmanager
     async def read_sources(
@@ -161,20 +173,30 @@ class Intake:
             for task in loading:
                 task.cancel()
 
+    def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
+        conversation = read_messages(chat.messages, self._max_media)
+        _refuse_unread(conversation.media, model)
+        return conversation
+
     async def _prompt(
-        self, conversation: Conversation, chat: ChatRequest, model: ServedModel
+        self,
+        conversation: Conversation,
+        chat: ChatRequest,
+        model: ServedModel,
+        *,
+        opens_answer: bool = True,
     ) -> Prompt:
-        num_chars = conversation.num_chars
+        turns, fusion = conversation.turns, chat.fusion or model.fusion
+        render = partial(model.prompt, turns, fusion, opens_answer=opens_answer)
+        return await self._tokenized(conversation.num_chars, model, render)
+
+    async def _tokenized(
+        self, num_chars: int, model: ServedModel, tokenize: Callable[[], Result]
+    ) -> Result:
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
             at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
-        arguments = (conversation.turns, chat.fusion or model.fusion)
-        if num_chars > MAX_INLINE_CHARS:
-            prompt = await self._run(model.prompt, *arguments)
-        else:
-            prompt = model.prompt(*arguments)
-        check_length(prompt, model.max_model_len)
-        return prompt
+        return await self._run(tokenize) if num_chars > MAX_INLINE_CHARS else tokenize()
 
     def _load(self, source: MediaSource, caller: str) -> MediaInput:
         data = self._bytes(source, caller)

@@ -1,5 +1,6 @@
 """/v1/files: media that are uploaded once and then named by their `file_id`."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -10,25 +11,43 @@ from starlette.responses import StreamingResponse
 
 from pandagpt.api.file_store import StoredFile, Upload
 from pandagpt.api.multipart import FILE_FIELD, FormReader
-from pandagpt.api.schemas.files import FileListQuery, UploadFields, file_object
+from pandagpt.api.schemas.files import PURPOSES, FileListQuery, UploadFields, file_object
 from pandagpt.api.schemas.request import validated
 from pandagpt.api.state import caller_of, state_of
 from pandagpt.errors import InvalidValue, MissingParameter, UnknownFile
 
 # Written at once, off the event loop; also what an upload takes in memory.
 PIECE_BYTES = 1024 * 1024
+# So that senders who stall cannot keep others from sending for long.
+UPLOAD_SECONDS = 600
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
+FORM: dict[str, Any] = {
+    "type": "object",
+    "required": [FILE_FIELD],
+    "properties": {
+        FILE_FIELD: {"type": "string", "format": "binary"},
+        "purpose": {"type": "string", "enum": [*PURPOSES], "default": PURPOSES[0]},
+        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+        "expires_after[seconds]": {"type": "integer", "minimum": 1},
+    },
+}
+BODY = {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}
 
-@router.post("")
+
+@router.post("", openapi_extra={"requestBody": BODY})
 async def upload_file(request: Request) -> dict[str, Any]:
     form = _form(request)
     upload = await run_in_threadpool(state_of(request).files.begin, caller_of(request))
     try:
-        async for piece in _file_pieces(request, form):
-            await run_in_threadpool(upload.write, piece)
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            async for piece in _file_pieces(request, form):
+                await run_in_threadpool(upload.write, piece)
         return file_object(await _finish(request, form, upload))
+    except TimeoutError:
+        message = f"The file was not received whole within {UPLOAD_SECONDS} s."
+        raise InvalidValue(message, FILE_FIELD) from None
     finally:
         await run_in_threadpool(upload.close)
 

@@ -1,6 +1,6 @@
 """The form of POST /v1/files, the query of GET /v1/files, and the file that clients see."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -8,6 +8,7 @@ from pandagpt.api.file_store import StoredFile
 from pandagpt.api.schemas.request import RequestModel
 
 Purpose = Literal["user_data", "vision", "assistants"]
+PURPOSES: tuple[str, ...] = get_args(Purpose)
 
 
 class ExpiresAfter(RequestModel):
@@ -24,7 +25,7 @@ class FileListQuery(RequestModel):
     limit: Annotated[int, Field(ge=1, le=10_000, strict=False)] = 10_000
     after: str = ""
     order: Literal["asc", "desc"] = "desc"
-    purpose: Purpose | None = None
+    purpose: str | None = None
 
 
 def file_object(file: StoredFile) -> dict[str, Any]:
