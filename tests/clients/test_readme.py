@@ -39,6 +39,14 @@ def test_sdk_finds_the_sound_of_a_picture(tiny_url: str) -> None:
     assert out == "frog.wav\n"
 
 
+def test_sdk_uploads_a_sound(tiny_url: str) -> None:
+    answer, is_counted = run(
+        tiny_url, sys.executable, "-c", block("python", "import httpx")
+    ).splitlines()
+    assert "frog" in answer
+    assert is_counted == "True"
+
+
 @pytest.mark.parametrize("command", ["make serve", "make test"])
 def test_the_two_commands_are_targets(command: str) -> None:
     assert command in block("sh", "make serve")

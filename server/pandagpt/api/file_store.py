@@ -267,6 +267,6 @@ def _whole(folder: Path, stem: str) -> StoredFile | None:
     try:
         file = StoredFile(**json.loads((folder / (stem + _FACTS)).read_bytes()))
         is_whole = file.stem == stem and (folder / stem).stat().st_size == file.num_bytes
+        return file if is_whole and not file.has_expired else None
     except (OSError, TypeError, ValueError, AttributeError):
         return None
-    return file if is_whole and not file.has_expired else None
