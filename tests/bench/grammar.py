@@ -61,7 +61,9 @@ def mask_times(tokenizer: Tokenizer, vocab_size: int) -> Iterator[tuple[str, flo
     yield "schema compiled, ms", milliseconds(lambda: compiler.compile(grammar(PERSON)))
     matcher = compiler.compile(grammar(PERSON))
     times = []
-    for token_id in tokenizer.encode('{"name":"A. Frog of the pond","age":12,"tags":["frog","car"]}'):
+    for token_id in tokenizer.encode(
+        '{"name":"A. Frog of the pond","age":12,"tags":["frog","car"]}'
+    ):
         times.append(milliseconds(matcher.allowed))
         matcher.accept(token_id)
     yield "mask of one token, ms (mean)", statistics.mean(times)

@@ -1,6 +1,7 @@
 """The threads around the engine: messages in, events out. Knows no asyncio and no sockets.
 
-One thread steps the engine, one encodes media, one compiles grammars. All that happened in one step is posted at once.
+One thread steps the engine, one encodes media, one compiles grammars. All that happened in one
+step is posted at once.
 """
 
 import threading
@@ -158,7 +159,6 @@ class Worker:
         for encoded in encoder.encode([job for job in jobs if isinstance(job, EncodeJob)]):
             self._inbox.put(encoded)
         return not any(isinstance(job, Shutdown) for job in jobs)
-
 
     # -- on the thread of grammars
 
