@@ -15,19 +15,19 @@ from typing import Any
 
 from pandagpt.api.schemas.chat import ChatRequest, ToolCall
 from pandagpt.api.schemas.tools import Function, NamedTool, find_tool
+from pandagpt.api.signature import signature
 from pandagpt.engine.grammar import json_rule, literal_rule
 from pandagpt.errors import InvalidSchema
 
-MAX_CALLS = 16
+MAX_CALLS = 4
+"""With `parallel_tool_calls`. A weak model rarely closes a list on its own, so there is a limit,
+and without the field one call is all."""
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _OPENING = '[{"name":'
-_INSTRUCTION = (
-    "To call functions, answer with nothing but a list of calls, like "
-    '[{"name":"NAME","arguments":{...}}].'
-)
+_INSTRUCTION = 'To call them, write only [{"name":...,"arguments":{...}}]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,7 @@ class Toolbox:
 
     @property
     def instruction(self) -> str:
-        return "\n".join(
-            ["You can call these functions:", *map(_told, self.functions), _INSTRUCTION]
-        )
+        return "\n".join(["Functions:", *map(_told, self.functions), _INSTRUCTION])
 
     def rules(self) -> Iterator[str]:
         """`calls` and what it is made of. Raises InvalidSchema."""
@@ -95,7 +93,7 @@ def calls_text(calls: Sequence[ToolCall]) -> str:
 
 def _told(function: Function) -> str:
     about = f": {function.description}" if function.description else ""
-    return f"- {function.name}{about} Arguments: {_encode(_parameters(function))}"
+    return signature(function.name, _parameters(function)) + about
 
 
 def _parameters(function: Function) -> dict[str, Any]:
