@@ -78,7 +78,8 @@ class Toolbox:
             yield f"arguments_{i}: {json_rule(_parameters(function))}"
 
     def reader(self) -> "CallReader":
-        return CallReader([function.name for function in self.functions], self._finish_reason)
+        names = [function.name for function in self.functions]
+        return CallReader(names, self._finish_reason, self.must_call)
 
 
 NO_CALL_RULE = rf"/(?s:.+)/ & ~/(?s:{re.escape(_OPENING)}.*)/"
@@ -127,11 +128,14 @@ Piece = str | CallPiece
 class CallReader:
     """Text in, as it comes; content and pieces of calls out. What is no call stays content."""
 
-    def __init__(self, names: Sequence[str], call_reason: str = "tool_calls") -> None:
+    def __init__(
+        self, names: Sequence[str], call_reason: str = "tool_calls", must_call: bool = False
+    ) -> None:
         """`call_reason` is the finish reason of an answer that ends after its calls."""
         self._heads = {"[" + _head(name): name for name in names}
         self._next_heads = {"}," + _head(name): name for name in names}
         self._call_reason = call_reason
+        self._must_call = must_call
         self._num_calls = 0
         self._held = ""
         self._arguments = _ObjectEnd()
@@ -149,8 +153,9 @@ class CallReader:
         return pieces
 
     def flush(self) -> list[Piece]:
-        """What was held back because it could have become a call."""
-        return [self._held] if self._step == self._begin and self._held else []
+        """What was held back because it could have become a call, unless it was one, cut short."""
+        is_content = self._step == self._begin and not self._must_call
+        return [self._held] if is_content and self._held else []
 
     def _begin(self) -> Piece | None:
         if (call := self._call(self._heads)) is not None:
