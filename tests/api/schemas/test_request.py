@@ -188,6 +188,7 @@ def test_numbers_are_finite(text: str) -> None:
 
 WEATHER: dict[str, Any] = {"type": "function", "function": {"name": "weather"}}
 NAMED = {"type": "function", "function": {"name": "rain"}}
+STRING = {"type": "string"}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +217,10 @@ NAMED = {"type": "function", "function": {"name": "rain"}}
         ({"tools": [{"type": "function", "function": {"name": "é"}}]}, "tools[0].function.name"),
         (
             {"tools": [{"type": "function", "function": {"name": "a", "parameters": []}}]},
+            "tools[0].function.parameters",
+        ),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a", "parameters": STRING}}]},
             "tools[0].function.parameters",
         ),
         ({"tools": [WEATHER, WEATHER]}, "tools"),
