@@ -39,6 +39,14 @@ def test_sdk_finds_the_sound_of_a_picture(tiny_url: str) -> None:
     assert out == "frog.wav\n"
 
 
+def test_sdk_parses_a_sighting(tiny_url: str) -> None:
+    first, second = run(
+        tiny_url, sys.executable, "-c", block("python", "from typing import Literal")
+    ).splitlines()
+    assert re.fullmatch(r"thing='(bird|car|frog)' count=[123]", first)
+    assert re.fullmatch(r"report thing='(bird|car|frog)' count=[123]", second)
+
+
 @pytest.mark.parametrize("command", ["make serve", "make test"])
 def test_the_two_commands_are_targets(command: str) -> None:
     assert command in block("sh", "make serve")
