@@ -27,6 +27,7 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_field_has_a_flag() -> None:
     choices = {"device": "cpu", "dtype": "float16", "quantization": "int8", "log_format": "json"}
+    choices["adapter"] = "cats=/models/cats"
     for name in Settings.model_fields:
         value = choices.get(name, "17")
         given = parsed(f"--{name.replace('_', '-')}", value)

@@ -41,15 +41,6 @@ def test_each_medium_becomes_one_row(model: PandaGPT, modality: Modality) -> Non
     assert model.project(embedding).shape == (2, model.llama.config.hidden_size)
 
 
-def test_gains_multiply_the_embedding(model: PandaGPT) -> None:
-    encoders = replace(model.encoders, gains={Modality.THERMAL: 0.1})
-    quiet = PandaGPT("quiet", model.llama, model.tokenizer, model.max_model_len, encoders)
-    for modality, gain in ((Modality.THERMAL, 0.1), (Modality.DEPTH, 1.0)):
-        batch = random_batch(modality)
-        plain = model.embed_media(modality, batch)
-        assert torch.allclose(quiet.embed_media(modality, batch), gain * plain)
-
-
 def test_text_is_embedded_by_its_own_tokenizer(model: PandaGPT) -> None:
     rows = np.stack(
         [model.encoders.text_tokenizer.encode(text) for text in ("a dog", "a cat", "A  dog ")]

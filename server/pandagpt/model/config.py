@@ -118,13 +118,23 @@ class LlamaConfig:
         return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **asdict(self)}
 
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The matrices of a LLaMA's layer."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """LoRA on the attention projections (reference: r 32, alpha 32)."""
+    """LoRA on the attention projections (reference: r 32, alpha 32), or on any of a layer."""
 
     r: int = 32
     alpha: int = 32
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise ValueError(f"LoRA's rank is {self.r}")
+        if strange := set(self.targets) - set(PROJECTIONS):
+            raise ValueError(f"LoRA's targets hold {min(strange)!r}, none of a layer's matrices")
 
     @property
     def scale(self) -> float:

@@ -117,6 +117,14 @@ class Manifest:
             )
 
 
+    def verify_file(self, bundle: Path, name: str) -> None:
+        """One file alone."""
+        if name not in self.files:
+            raise CheckpointError(f"does not list {name}", bundle / MANIFEST_FILE)
+        _check_size(bundle / name, self.files[name])
+        _check_digest(bundle / name, self.files[name])
+
+
 def seal(data: Mapping[str, Any]) -> str:
     """A digest of the manifest itself, so that a changed digit in a config is found too."""
     plain = {key: value for key, value in data.items() if key != "seal"}
