@@ -91,9 +91,7 @@ def _variants(
         return []
     base = f"{model.id}-base"
     taken = {model.id, base, embedding_model.id}
-    variants = [
-        (VariantSource(base, None), replace(model, id=base, modalities=(), variant=base))
-    ]
+    variants = [(VariantSource(base, None), replace(model, id=base, modalities=(), variant=base))]
     for name, path in settings.adapters:
         if name in taken:
             raise OperatorError(f"--adapter {name}={path}: another model has this name already")

@@ -116,7 +116,9 @@ def _warn_of_other_weights(folder: AdapterFolder, theirs: Manifest, base: Manife
 def _require_finite(tensors: TensorFiles) -> None:
     for key, tensor in tensors.items():
         if not _is_finite(tensor):
-            raise CheckpointError(f"{key} holds values that are no finite numbers", tensors.paths[0])
+            raise CheckpointError(
+                f"{key} holds values that are no finite numbers", tensors.paths[0]
+            )
 
 
 def _is_finite(tensor: Tensor) -> bool:

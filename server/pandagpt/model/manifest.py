@@ -116,7 +116,6 @@ class Manifest:
                 threads.map(lambda name: _check_digest(bundle / name, self.files[name]), self.files)
             )
 
-
     def verify_file(self, bundle: Path, name: str) -> None:
         """One file alone."""
         if name not in self.files:
