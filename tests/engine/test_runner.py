@@ -1,12 +1,13 @@
 """Requests to several models in one batch: each gets what its own model says alone."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.request import Delta, GenerateRequest, MediaInput, SamplingParams
@@ -25,13 +26,11 @@ NAMES = ("", "base", "other")
 
 
 @pytest.fixture(scope="module", params=[None, "float16"], ids=["torch", "compiled"])
-def model(
-    golden_bundle: Path, other_adapter: Path, request: pytest.FixtureRequest
-) -> Iterator[PandaGPT]:
+def model(golden_bundle: Path, other_adapter: Path, request: pytest.FixtureRequest) -> PandaGPT:
     if request.param and library() is None:
         pytest.skip("needs a C++ compiler")
     sources = [VariantSource("base", None), VariantSource("other", str(other_adapter))]
-    yield load_bundle(golden_bundle, "cpu", torch.float32, request.param, sources)
+    return load_bundle(golden_bundle, "cpu", torch.float32, request.param, sources)
 
 
 def asked(name: str, model: str, *media: MediaInput, length: int = 20) -> GenerateRequest:
@@ -83,6 +82,24 @@ def test_each_model_projects_media_by_itself(model: PandaGPT) -> None:
     prompt = asked("a", "", picture(1)).prompt
     own, other = (model.embed_prompt(prompt, rows, name) for name in ("", "other"))
     assert (own != other).any(dim=1).tolist() == [False, True] + [False] * 20
+
+
+def test_gains_multiply_what_a_prompt_gets_of_a_medium(
+    model: PandaGPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not what is cached, which other models and embeddings share."""
+    given: dict[str, Tensor] = {}
+    embed_prompt = PandaGPT.embed_prompt
+
+    def seen(self: PandaGPT, prompt: Prompt, rows: Sequence[Tensor], name: str) -> Tensor:
+        given[name] = rows[0]
+        return embed_prompt(self, prompt, rows, name)
+
+    monkeypatch.setattr(PandaGPT, "embed_prompt", seen)
+    other = replace(model.variants["other"], gains={Modality.IMAGE: 0.25})
+    monkeypatch.setattr(model, "variants", {"other": other})
+    Bench(model).run(asked("a", "", picture(1)), asked("b", "other", picture(1)))
+    assert torch.equal(given["other"], 0.25 * given[""])
 
 
 def test_models_share_no_prefixes(model: PandaGPT) -> None:

@@ -1,6 +1,5 @@
-"""The model as the engine sees it: embeddings with gains, and prompts with media in their slots."""
+"""The model as the engine sees it: embeddings, and prompts with media in their slots."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np

@@ -17,7 +17,6 @@ from pandagpt.engine.sequence import Sequence
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.patch import NOBODY, Patched
-from pandagpt.model.prompt import Prompt
 
 
 class Runner:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
 from pandagpt.model.adapter import PUBLISHED_LORA_ALPHA, adapter_shapes, published_lora
 from pandagpt.model.checkpoint import BundleWriter, imagebind_shapes
