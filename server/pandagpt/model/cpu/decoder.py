@@ -164,7 +164,7 @@ class CpuLlama:
             _address(rows_N),
             _address(positions_N),
             len(groups),
-            (_Patched * len(groups))(*groups),
+            (_Patched * len(groups))(*groups) if groups else None,
             _address(hidden_NH),
         )
         return hidden_NH
