@@ -88,7 +88,7 @@ class Settings(BaseModel):
     def _are_named(cls, adapters: tuple[str, ...]) -> tuple[str, ...]:
         for text in adapters:
             if not all(text.partition("=")):
-                raise ValueError(f"{text!r} is not NAME=FOLDER")
+                raise ValueError(f"{text!r} is not name=folder")
         return adapters
 
     @property

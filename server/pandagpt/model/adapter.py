@@ -39,9 +39,6 @@ class Adapter:
     @classmethod
     def of(cls, folder: AdapterFolder, base: Manifest) -> Self:
         """One that fits the bundle `base`, or CheckpointError names what does not."""
-        if folder.manifest:
-            folder.manifest.verify_file(folder.path, ADAPTER_FILE)
-            _warn_of_other_weights(folder, folder.manifest, base)
         tensors = TensorFiles([folder.weights])
         lora = folder.manifest.lora if folder.manifest else published_lora(tensors)
         tensors.check(adapter_shapes(base.llama, lora, base.imagebind.embed_dim))
@@ -64,7 +61,13 @@ class Adapter:
 
 
 def adapter_of(source: VariantSource, base: Manifest) -> Adapter | None:
-    return Adapter.of(AdapterFolder.open(Path(source.folder)), base) if source.folder else None
+    if source.folder is None:
+        return None
+    folder = AdapterFolder.open(Path(source.folder))
+    if folder.manifest:
+        folder.manifest.verify_file(folder.path, ADAPTER_FILE)
+        _warn_of_other_weights(folder, folder.manifest, base)
+    return Adapter.of(folder, base)
 
 
 def variant(adapter: Adapter | None, merged: Adapter, llama: Decoder) -> Variant:
