@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import pickle
 import shutil
 from collections.abc import Callable
@@ -203,6 +204,10 @@ def test_published_folders_that_do_not_fit_are_refused(
         (lambda f: (f / MANIFEST_FILE).write_text("{}"), "not a bundle's manifest"),
         (lambda f: rewrite(f, files={}), f"does not list {ADAPTER_FILE}"),
         (lambda f: rewrite(f, lora={"r": 0, "alpha": 1, "targets": []}), "LoRA's rank is 0"),
+        (lambda f: rewrite(f, lora={"r": 2, "alpha": math.inf, "targets": []}), "alpha is inf"),
+        (lambda f: rewrite(f, lora={"r": 2, "alpha": None, "targets": []}), "bundle's manifest"),
+        (lambda f: rewrite(f, lora={"r": "2", "alpha": 2, "targets": []}), "bundle's manifest"),
+        (lambda f: rewrite(f, gains={"thermal": "loud"}), "bundle's manifest"),
         (lambda f: rewrite(f, lora={"r": 2, "alpha": 1, "targets": ["norm"]}), "'norm', none"),
         (lambda f: rewrite(f, lora={"r": 2, "alpha": 1, "targets": ["q_proj"]}), "has no place"),
         (lambda f: rewrite(f, lora=None), "has no place"),

@@ -3,6 +3,7 @@
 Plain frozen dataclasses, read from and written to JSON by field name. No weights, no torch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
@@ -133,6 +134,8 @@ class LoraConfig:
     def __post_init__(self) -> None:
         if self.r < 1:
             raise ValueError(f"LoRA's rank is {self.r}")
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"LoRA's alpha is {self.alpha}")
         if strange := set(self.targets) - set(PROJECTIONS):
             raise ValueError(f"LoRA's targets hold {min(strange)!r}, none of a layer's matrices")
 

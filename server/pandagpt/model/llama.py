@@ -108,11 +108,13 @@ class Llama(nn.Module):
 
     def add_difference(self, difference: Difference) -> int:
         """Another model on these weights; its number, which `forward` takes."""
-        placed = {
-            key: LowRank(low.a.to(self.device, self.dtype), low.b.to(self.device, self.dtype))
-            for key, low in difference.items()
-        }
-        self._differences.append(patches_of(placed, self.config))
+
+        def placed(matrix: Tensor) -> Tensor:
+            # A copy, since it may lie in a file.
+            return matrix.to(self.device, self.dtype, copy=True)
+
+        difference = {k: LowRank(placed(low.a), placed(low.b)) for k, low in difference.items()}
+        self._differences.append(patches_of(difference, self.config))
         return len(self._differences) - 1
 
     def _decode_mask(self, positions_R: Tensor, length: int) -> Tensor:

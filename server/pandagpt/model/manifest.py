@@ -75,7 +75,7 @@ class Manifest:
             text_tokenizer=_one_of(get_args(TextVocabulary), data["text_tokenizer"]),
             fusion=_one_of(get_args(Fusion), data["fusion"]),
             max_model_len=data["max_model_len"],
-            gains={Modality(name): gain for name, gain in data["gains"].items()},
+            gains={Modality(name): float(gain) for name, gain in data["gains"].items()},
             files={name: FileFacts(**facts) for name, facts in data["files"].items()},
         )
 
