@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from structlog.testing import capture_logs
 from torch import Tensor
 
 from pandagpt.errors import CheckpointError
@@ -247,12 +248,12 @@ def test_only_manifest_and_adapter_of_a_bundle_are_read(
 
 
 def test_an_adapter_of_other_weights_is_warned_of(
-    golden_bundle: Path, other_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    golden_bundle: Path, other_bundle: Path, tmp_path: Path
 ) -> None:
     folder = copied(other_bundle, tmp_path)
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
     rewrite(folder, files=manifest["files"] | {LLM_FILE: {"bytes": 1, "sha256": "0" * 64}})
-    load(golden_bundle, VariantSource("other", str(folder)))
-    (line,) = capsys.readouterr().out.splitlines()
-    assert "adapter_of_other_weights" in line
-    assert LLM_FILE in line
+    with capture_logs() as lines:
+        load(golden_bundle, VariantSource("other", str(folder)))
+    (line,) = [line for line in lines if line["event"] == "adapter_of_other_weights"]
+    assert line["files"] == [LLM_FILE]
