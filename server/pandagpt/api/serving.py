@@ -65,15 +65,15 @@ class ServedModel:
     parent: str | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def prompt(self, turns: Sequence[Turn], fusion: Fusion) -> Prompt:
+    def prompt(self, turns: Sequence[Turn], fusion: Fusion, *, opens_answer: bool = True) -> Prompt:
         """In the model's own template if it has one, else in PandaGPT's.
 
         The base under a PandaGPT gets PandaGPT's too, which without media is that of Vicuna v0
         and of the bundled base; Vicuna's opening sentence is the caller's, as a system message.
         """
         if self.chat_template:
-            return self.chat_template.render(turns, self.tokenizer)
-        return render(turns, self.tokenizer, fusion)
+            return self.chat_template.render(turns, self.tokenizer, opens_answer=opens_answer)
+        return render(turns, self.tokenizer, fusion, opens_answer=opens_answer)
 
     @property
     def turn_stop(self) -> str:
