@@ -162,9 +162,9 @@ async def test_many_turns_are_read_off_the_loop(
     threads: list[str] = []
     whole = intake_module.read_messages
 
-    def read_messages(messages: Any, max_media: int) -> Conversation:
+    def read_messages(*arguments: Any) -> Conversation:
         threads.append(threading.current_thread().name)
-        return whole(messages, max_media)
+        return whole(*arguments)
 
     monkeypatch.setattr(intake_module, "read_messages", read_messages)
     roomy = ServedModel("m", served_model.tokenizer, 100_000, served_model.vocab_size)

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 from pandagpt.api.schemas.long_text import LongText, hoist, restore
 from pandagpt.errors import (
     InvalidJson,
+    InvalidSchema,
     InvalidValue,
     MissingParameter,
     RequestError,
@@ -29,12 +30,14 @@ MAX_ECHO_CHARS = 64
 
 UNSUPPORTED = "unsupported_value"
 UNKNOWN_PART = "unsupported_content_type"
+UNUSABLE_SCHEMA = "invalid_schema"
 
 ERROR_CLASSES: dict[str, type[RequestError]] = {
     "missing": MissingParameter,
     "union_tag_not_found": MissingParameter,
     UNSUPPORTED: UnsupportedValue,
     UNKNOWN_PART: UnsupportedContentType,
+    UNUSABLE_SCHEMA: InvalidSchema,
     "union_tag_invalid": UnsupportedContentType,
 }
 
