@@ -5,6 +5,7 @@ The port opens at once; the model is loaded by a thread meanwhile.
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -15,7 +16,8 @@ from pandagpt.api.errors import http_response, response_of
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, embeddings, health, models
+from pandagpt.api.openapi import document
+from pandagpt.api.routes import chat, docs, embeddings, health, models
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
@@ -25,6 +27,10 @@ from pandagpt.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for the log line of an answer that nobody waits for."""
+
+DESCRIPTION = (
+    "OpenAI's API for PandaGPT: pictures, films, sounds, depth, heat and motion in, text out."
+)
 
 
 def create_app(
@@ -51,7 +57,10 @@ def create_app(
     app = FastAPI(
         title="PandaGPT",
         version=pandagpt.__version__,
+        description=DESCRIPTION,
+        docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
         lifespan=lifespan,
     )
@@ -64,8 +73,9 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for router in (health.router, models.router, chat.router, embeddings.router):
+    for router in (health.router, models.router, chat.router, embeddings.router, docs.router):
         app.include_router(router)
+    app.openapi = cache(lambda: document(app, has_keys=bool(settings.api_keys)))
     return app
 
 
