@@ -9,12 +9,13 @@ Routes read their bodies themselves, so they name what goes in and out in one li
 in schemas/descriptions.py. The tests post every example to a live server.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
 
 from pandagpt.api.errors import HTTP_PROBLEMS, PROBLEMS
 from pandagpt.api.middleware import OPEN_PATHS
@@ -25,11 +26,8 @@ from pandagpt.api.schemas.request import RequestModel
 Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{model}"
+SCHEMAS = "x-schemas"
 ERRORS = (400, 404, 413, 415, 500, 503)
-STREAM = (
-    "With `stream`: server-sent events. The data of each is one chunk, as described here, or an "
-    "error; the last one is `[DONE]`."
-)
 
 
 def describe(
@@ -38,30 +36,48 @@ def describe(
     examples: Json | None = None,
     *,
     chunk: type[BaseModel] | None = None,
+    body: Json | None = None,
     errors: Collection[int] = ERRORS,
 ) -> Json:
     """The arguments of a route's decorator. `examples` are bodies by their summary; `chunk`
-    is what the events of the streamed form hold; 401 is added where keys are set."""
-    content = _content(_schema(answer))
+    is what the events of the streamed form hold; `body` stands for a request that is not
+    JSON; 401 is added to `errors` where keys are set."""
+    content = _json(answer)
     if chunk:
-        content["text/event-stream"] = {"schema": _schema(chunk)}
-    success = f"OK. {STREAM}" if chunk else "OK"
+        content["text/event-stream"] = _events(chunk)
     responses: dict[int, Json] = {status: _error(status) for status in errors}
-    responses[200] = {"description": success, "content": content}
-    arguments: Json = {"response_model": None, "responses": responses}
+    responses[200] = {"description": "OK", "content": content}
+    answers = [model for model in (answer, chunk, Error if errors else None) if model]
+    schemas = [_schemas(model, "serialization") for model in answers]
+    extra: Json = {}
     if request:
-        body = _content(_request_schema(request), examples)
-        arguments["openapi_extra"] = {"requestBody": {"required": True, "content": body}}
-    return arguments
+        schemas.append(_request_schemas(request))
+        body = {"required": True, "content": _json(request, examples)}
+    if body:
+        extra["requestBody"] = body
+    extra[SCHEMAS] = _union(schemas)
+    return {"response_model": None, "responses": responses, "openapi_extra": extra}
 
 
-def _content(schema: Json, examples: Json | None = None) -> Json:
-    kind: Json = {"schema": schema}
-    if examples:
-        kind["examples"] = {
-            summary: {"summary": summary, "value": value} for summary, value in examples.items()
-        }
-    return {"application/json": kind}
+def _json(model: type[BaseModel], examples: Json | None = None) -> Json:
+    named = {name: {"summary": name, "value": value} for name, value in (examples or {}).items()}
+    about = {"examples": named} if named else {}
+    return {"application/json": {"schema": _reference(model), **about}}
+
+
+def _events(chunk: type[BaseModel]) -> Json:
+    """As FastAPI, and OpenAPI 3.2, tell of server-sent events."""
+    data: Json = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"anyOf": [_reference(chunk), _reference(Error)]},
+    }
+    event = {
+        "type": "object",
+        "required": ["data"],
+        "properties": {"data": {"anyOf": [{"const": "[DONE]"}, data]}},
+    }
+    return {"itemSchema": event}
 
 
 def _error(status: int) -> Json:
@@ -70,20 +86,35 @@ def _error(status: int) -> Json:
     codes = {problem.code: None for problem in problems if problem.status == status}
     named = ", ".join(f"`{code}`" for code in codes if code)
     description = f"An error, with the code {named}" if named else "An error"
-    return {"description": description, "content": _content(_schema(Error))}
+    return {"description": description, "content": _json(Error)}
 
 
-def _schema(model: type[BaseModel]) -> Json:
-    return model.model_json_schema(ref_template=REFERENCE, mode="serialization")
+def _reference(model: type[BaseModel]) -> Json:
+    return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
-def _request_schema(model: type[RequestModel]) -> Json:
-    schema = model.model_json_schema(ref_template=REFERENCE)
-    for part in (schema, *schema.get("$defs", {}).values()):
-        required = part.get("required", ())
-        for name, field in part.get("properties", {}).items():
-            part["properties"][name] = _field(name, field, is_required=name in required)
-    return schema
+def _schemas(model: type[BaseModel], mode: JsonSchemaMode) -> Json:
+    """Its schema and those it consists of, by name."""
+    schema = model.model_json_schema(ref_template=REFERENCE, mode=mode)
+    parts = schema.pop("$defs", {})
+    return parts | {model.__name__: schema}
+
+
+def _union(many: Iterable[Json]) -> Json:
+    schemas: Json = {}
+    for some in many:
+        for name, schema in some.items():
+            assert schemas.setdefault(name, schema) == schema, f"two schemas are named {name}"
+    return schemas
+
+
+def _request_schemas(model: type[RequestModel]) -> Json:
+    schemas = _schemas(model, "validation")
+    for schema in schemas.values():
+        required = schema.get("required", ())
+        for name, field in schema.get("properties", {}).items():
+            schema["properties"][name] = _field(name, field, is_required=name in required)
+    return schemas
 
 
 def _field(name: str, schema: Json, *, is_required: bool) -> Json:
@@ -103,16 +134,17 @@ def document(app: FastAPI, *, has_keys: bool) -> Json:
     whole = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    schemas: Json = {}
-    for _, operation in _operations(whole):
-        # FastAPI's own, for a path parameter that is no string: there are none.
-        operation["responses"].pop("422", None)
-        for content in _contents(operation):
-            content["schema"] = _hoisted(content["schema"], schemas)
+    operations = list(_operations(whole))
+    schemas = _union(operation.pop(SCHEMAS, {}) for _, operation in operations)
     whole["components"] = {"schemas": dict(sorted(schemas.items()))}
     if has_keys:
-        _secure(whole)
-    for _, operation in _operations(whole):
+        whole["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operation in operations:
+        if has_keys and path not in OPEN_PATHS:
+            operation["security"] = [{"key": []}]
+            operation["responses"]["401"] = _error(401)
+        # FastAPI's own, for parameters that it checks: there are none.
+        operation["responses"].pop("422", None)
         operation["responses"] = dict(sorted(operation["responses"].items()))
     return whole
 
@@ -121,28 +153,3 @@ def _operations(whole: Json) -> Iterator[tuple[str, Json]]:
     for path, operations in whole["paths"].items():
         for operation in operations.values():
             yield path, operation
-
-
-def _contents(operation: Json) -> Iterator[Json]:
-    for body in (operation.get("requestBody", {}), *operation["responses"].values()):
-        yield from (content for content in body.get("content", {}).values())
-
-
-def _hoisted(schema: Json, schemas: Json) -> Json:
-    """A reference to the schema, which is put into `schemas` with all it consists of."""
-    if "title" not in schema:
-        return schema
-    parts = schema.pop("$defs", {})
-    for name, part in {**parts, schema["title"]: schema}.items():
-        known = schemas.setdefault(name, part)
-        assert known == part, f"two schemas are named {name}"
-    return {"$ref": REFERENCE.format(model=schema["title"])}
-
-
-def _secure(whole: Json) -> None:
-    whole["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-    for path, operation in _operations(whole):
-        if path not in OPEN_PATHS:
-            operation["security"] = [{"key": []}]
-            content = _content({"$ref": REFERENCE.format(model="Error")})
-            operation["responses"]["401"] = {**_error(401), "content": content}

@@ -33,6 +33,7 @@ DESCRIPTIONS = {
     "response_format": "The form that the answer must have.",
     "tools": "Functions that the model may call.",
     "tool_choice": "Whether the model may or must call a tool, and which.",
+    "function_call": "The older name of `tool_choice`.",
     "parallel_tool_calls": "Whether one answer may hold several tool calls.",
     "input": "Texts, or objects whose `content` is a list of parts; one vector each.",
     "encoding_format": "`base64`: little-endian float32.",
