@@ -2,8 +2,9 @@
 
 import base64
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pytest
@@ -14,6 +15,10 @@ from pydantic import BaseModel, SecretStr
 
 SAMPLES = Path(__file__).parents[2] / "server" / "pandagpt" / "samples"
 KEY = SecretStr("none")
+
+needs_grammar = pytest.mark.skipif(
+    not find_spec("pandagpt.api.schemas.response_format"), reason="answers have no grammar yet"
+)
 
 
 def sample(name: str) -> str:
@@ -98,12 +103,13 @@ def test_a_long_prompt_is_known_as_such(chat: ChatOpenAI) -> None:
 class Thing(BaseModel):
     """What is seen."""
 
-    name: str
-    colour: str
+    name: Literal["bird", "car", "frog"]
+    colour: Literal["red", "green", "blue"]
 
 
+@needs_grammar
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(chat: ChatOpenAI, method: Any) -> None:
     seen = chat.with_structured_output(Thing, method=method)
     thing = seen.invoke(question("What is this?", PICTURE))
-    assert isinstance(thing, Thing)
+    assert thing == Thing(name="car", colour="red")
