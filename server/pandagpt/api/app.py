@@ -15,7 +15,7 @@ import pandagpt
 from pandagpt.api.errors import http_response, response_of
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
-from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
+from pandagpt.api.middleware import Auth, BodyLimit, RequestContext, WholePath
 from pandagpt.api.openapi import document
 from pandagpt.api.routes import chat, docs, embeddings, health, models
 from pandagpt.api.serving import ModelHolder, Serving
@@ -66,6 +66,7 @@ def create_app(
     )
     app.state.panda = AppState(settings, holder, intake)
     # The last one added is the outermost.
+    app.add_middleware(WholePath)
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
