@@ -31,18 +31,19 @@ ERRORS = (400, 404, 413, 415, 500, 503)
 
 
 def describe(
-    answer: type[BaseModel],
+    answer: type[BaseModel] | None,
     request: type[RequestModel] | None = None,
     examples: Json | None = None,
     *,
     chunk: type[BaseModel] | None = None,
     body: Json | None = None,
+    query: type[RequestModel] | None = None,
     errors: Collection[int] = ERRORS,
 ) -> Json:
-    """The arguments of a route's decorator. `examples` are bodies by their summary; `chunk`
-    is what the events of the streamed form hold; `body` stands for a request that is not
-    JSON; 401 is added to `errors` where keys are set."""
-    content = _json(answer)
+    """The arguments of a route's decorator. No `answer` means bytes. `examples` are bodies by
+    their summary; `chunk` is what the events of the streamed form hold; `body` stands for a
+    request that is not JSON; 401 is added to `errors` where keys are set."""
+    content: Json = _json(answer) if answer else {"application/octet-stream": {}}
     if chunk:
         content["text/event-stream"] = _events(chunk)
     responses: dict[int, Json] = {status: _error(status) for status in errors}
@@ -55,6 +56,8 @@ def describe(
         body = {"required": True, "content": _json(request, examples)}
     if body:
         extra["requestBody"] = body
+    if query:
+        extra["parameters"] = _parameters(query)
     extra[SCHEMAS] = _union(schemas)
     return {"response_model": None, "responses": responses, "openapi_extra": extra}
 
@@ -63,6 +66,11 @@ def _json(model: type[BaseModel], examples: Json | None = None) -> Json:
     named = {name: {"summary": name, "value": value} for name, value in (examples or {}).items()}
     about = {"examples": named} if named else {}
     return {"application/json": {"schema": _reference(model), **about}}
+
+
+def _parameters(query: type[RequestModel]) -> list[Json]:
+    fields = query.model_json_schema()["properties"].items()
+    return [{"name": name, "in": "query", "schema": schema} for name, schema in fields]
 
 
 def _events(chunk: type[BaseModel]) -> Json:

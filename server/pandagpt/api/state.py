@@ -1,10 +1,11 @@
-"""What routes find in the app: settings, the model's holder, the intake."""
+"""What routes find in the app: settings, the model's holder, the intake, uploaded files."""
 
 from dataclasses import dataclass
 from typing import cast
 
 from fastapi import Request
 
+from pandagpt.api.file_store import FileStore
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import RequestLog
 from pandagpt.api.serving import EmbeddingModel, ModelHolder, ServedModel, Serving
@@ -17,6 +18,7 @@ class AppState:
     settings: Settings
     holder: ModelHolder
     intake: Intake
+    files: FileStore
 
 
 def state_of(request: Request) -> AppState:

@@ -140,3 +140,40 @@ class Health(AnswerModel):
 class Readiness(AnswerModel):
     status: Literal["ready"]
     model: str
+
+
+class Tokens(AnswerModel):
+    count: int
+    max_model_len: int
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class Text(AnswerModel):
+    prompt: str
+
+
+class File(AnswerModel):
+    id: str
+    object: Literal["file"]
+    bytes: int
+    created_at: int
+    expires_at: int | None
+    filename: str
+    purpose: str
+    status: Literal["processed"]
+    status_details: None
+
+
+class FileList(AnswerModel):
+    object: Literal["list"]
+    data: list[File]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class DeletedFile(AnswerModel):
+    id: str
+    object: Literal["file"]
+    deleted: Literal[True]

@@ -56,4 +56,9 @@ DESCRIPTIONS = {
     "focal_px": "The camera's focal length in pixels.",
     "baseline_m": "The stereo camera's baseline in metres.",
     "uuid": "No effect.",
+    "prompt": "A text as it is, without the template of a conversation.",
+    "add_special_tokens": "Begin `prompt` as the model's own texts begin.",
+    "add_generation_prompt": "End a conversation where the answer would begin.",
+    "return_token_strs": "Tell each token's text too.",
+    "tokens": "Token ids.",
 }
