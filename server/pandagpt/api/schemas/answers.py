@@ -39,13 +39,25 @@ class ChoiceLogprobs(AnswerModel):
     refusal: None
 
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class CalledFunction(AnswerModel):
+    name: str
+    arguments: str
+
+
+class Call(AnswerModel):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
 
 
 class AnswerMessage(AnswerModel):
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    tool_calls: list[Call] | None = None
 
 
 class Choice(AnswerModel):
@@ -79,9 +91,22 @@ class ChatCompletion(AnswerModel):
     system_fingerprint: None
 
 
+class FunctionDelta(AnswerModel):
+    name: str | None = None
+    arguments: str
+
+
+class CallDelta(AnswerModel):
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta
+
+
 class ChoiceDelta(AnswerModel):
     role: Literal["assistant"] = "assistant"
-    content: str = ""
+    content: str | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class ChunkChoice(AnswerModel):
