@@ -53,6 +53,33 @@ EXAMPLES: dict[str, Any] = {
         "fusion": "interleave",
         "temperature": 0,
     },
+    "A tool, streamed": {
+        "messages": [{"role": "user", "content": "What is it?"}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "report",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"thing": {"enum": ["bird", "car", "frog"]}},
+                        "required": ["thing"],
+                    },
+                },
+            }
+        ],
+        "tool_choice": "required",
+        "temperature": 0,
+        "stream": True,
+    },
+    "A schema": {
+        "messages": [{"role": "user", "content": "What is it?"}],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "thing", "schema": {"enum": ["bird", "car", "frog"]}},
+        },
+        "temperature": 0,
+    },
 }
 
 
