@@ -76,7 +76,8 @@ def test_extras(sdk: openai.OpenAI) -> None:
 
 
 def test_models(sdk: openai.OpenAI) -> None:
-    assert [model.id for model in sdk.models.list()] == ["golden", "golden-embedding"]
+    names = [model.id for model in sdk.models.list()]
+    assert names == ["golden", "golden-base", "golden-embedding"]
     assert sdk.models.retrieve("golden").owned_by == "pandagpt"
 
 

@@ -64,7 +64,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
         serving, ready = load_serving(settings)
         has_key, reads_media = bool(settings.api_keys), bool(serving.model.modalities)
-        show_welcome(url, serving.model.id, ready, has_key=has_key, reads_media=reads_media)
+        models = [model.id for model in serving.chat_models]
+        show_welcome(url, models, ready, has_key=has_key, reads_media=reads_media)
         return serving
 
     def stop(error: Exception) -> None:

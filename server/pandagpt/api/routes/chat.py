@@ -113,7 +113,13 @@ async def _start(request: Request, chat: ChatRequest) -> Generation:
         # A client may send one id twice, and the engine must tell its requests apart.
         engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
         wanted = GenerateRequest(
-            engine_id, given.prompt, given.media, params, chat.n, cache_salt=caller_of(request)
+            engine_id,
+            given.prompt,
+            given.media,
+            params,
+            chat.n,
+            cache_salt=caller_of(request),
+            model=model.variant,
         )
         return await start(serving.engine, wanted, usage)
 

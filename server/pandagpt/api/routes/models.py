@@ -1,4 +1,4 @@
-"""/v1/models: OpenAI's card, with the context length (vLLM's field) and the modalities."""
+"""/v1/models: OpenAI's card, with the modalities and vLLM's context length, root and parent."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 async def list_models(request: Request) -> dict[str, Any]:
     """The served models: what they read, and how much of it."""
     serving = state_of(request).holder.serving
-    cards = [_card(serving.model)]
+    cards = [_card(model) for model in serving.chat_models]
     if serving.embedding_model:
         cards.append(_embedding_card(serving.embedding_model))
     return {"object": "list", "data": cards}
@@ -38,6 +38,8 @@ def _card(model: ServedModel) -> dict[str, Any]:
         "object": "model",
         "created": model.created,
         "owned_by": "pandagpt",
+        "root": model.id,
+        "parent": model.parent,
         "max_model_len": model.max_model_len,
         "modalities": ["text", *model.modalities],
     }
@@ -49,6 +51,8 @@ def _embedding_card(model: EmbeddingModel) -> dict[str, Any]:
         "object": "model",
         "created": model.created,
         "owned_by": "pandagpt",
+        "root": model.id,
+        "parent": None,
         "max_model_len": model.text_tokenizer.context_length,
         "modalities": ["text", *MEDIA],
         "dimensions": model.dimensions,
