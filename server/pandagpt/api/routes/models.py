@@ -4,15 +4,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from pandagpt.api.openapi import describe
+from pandagpt.api.schemas.answers import ModelCard, ModelList
 from pandagpt.api.serving import MEDIA, EmbeddingModel, ServedModel
 from pandagpt.api.state import find_model, state_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
-@router.get("")
+@router.get("", **describe(ModelList, errors=(503,)))
 @router.get("/", include_in_schema=False)
 async def list_models(request: Request) -> dict[str, Any]:
+    """The served models: what they read, and how much of it."""
     serving = state_of(request).holder.serving
     cards = [_card(model) for model in serving.chat_models]
     if serving.embedding_model:
@@ -20,8 +23,9 @@ async def list_models(request: Request) -> dict[str, Any]:
     return {"object": "list", "data": cards}
 
 
-@router.get("/{model_id:path}")
+@router.get("/{model_id:path}", **describe(ModelCard, errors=(404, 503)))
 async def retrieve_model(request: Request, model_id: str) -> dict[str, Any]:
+    """One model's card."""
     serving = state_of(request).holder.serving
     if serving.embedding_model and model_id == serving.embedding_model.id:
         return _embedding_card(serving.embedding_model)

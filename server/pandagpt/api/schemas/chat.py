@@ -56,10 +56,8 @@ def _as_parts(value: Any) -> Any:
 
 # Lengths are bound to the list itself, inside: so a long list is refused at its first item
 # too many, and not after an error has been written for each.
-Content = Annotated[
-    Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS)],
-    BeforeValidator(_as_parts),
-]
+Parts = Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS)]
+Content = Annotated[Parts, BeforeValidator(_as_parts, json_schema_input_type=str | Parts)]
 
 
 class FunctionCall(RequestModel):
@@ -142,7 +140,11 @@ class ChatRequest(RequestModel):
     presence_penalty: Annotated[float, _within(-2, 2)] = 0.0
     frequency_penalty: Annotated[float, _within(-2, 2)] = 0.0
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    stop: Annotated[Stops, BeforeValidator(_as_list), Field(default_factory=list)]
+    stop: Annotated[
+        Stops,
+        BeforeValidator(_as_list, json_schema_input_type=str | Stops),
+        Field(default_factory=list),
+    ]
     logit_bias: Annotated[Biases, BeforeValidator(_token_bias), Field(default_factory=dict)]
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None

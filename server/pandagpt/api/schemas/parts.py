@@ -69,32 +69,44 @@ class MediaPart(RequestModel):
 
 class ImagePart(MediaPart):
     type: Literal["image_url"]
-    image_url: Annotated[ImageSource, BeforeValidator(_as_source)]
+    image_url: Annotated[
+        ImageSource, BeforeValidator(_as_source, json_schema_input_type=ImageSource | NonEmpty)
+    ]
 
 
 class VideoPart(MediaPart):
     type: Literal["video_url"]
-    video_url: Annotated[Source, BeforeValidator(_as_source)]
+    video_url: Annotated[
+        Source, BeforeValidator(_as_source, json_schema_input_type=Source | NonEmpty)
+    ]
 
 
 class AudioUrlPart(MediaPart):
     type: Literal["audio_url"]
-    audio_url: Annotated[Source, BeforeValidator(_as_source)]
+    audio_url: Annotated[
+        Source, BeforeValidator(_as_source, json_schema_input_type=Source | NonEmpty)
+    ]
 
 
 class ThermalPart(MediaPart):
     type: Literal["thermal_url"]
-    thermal_url: Annotated[Source, BeforeValidator(_as_source)]
+    thermal_url: Annotated[
+        Source, BeforeValidator(_as_source, json_schema_input_type=Source | NonEmpty)
+    ]
 
 
 class DepthPart(MediaPart):
     type: Literal["depth_url"]
-    depth_url: Annotated[DepthSource, BeforeValidator(_as_source)]
+    depth_url: Annotated[
+        DepthSource, BeforeValidator(_as_source, json_schema_input_type=DepthSource | NonEmpty)
+    ]
 
 
 class ImuUrlPart(MediaPart):
     type: Literal["imu_url"]
-    imu_url: Annotated[ImuSource, BeforeValidator(_as_source)]
+    imu_url: Annotated[
+        ImuSource, BeforeValidator(_as_source, json_schema_input_type=ImuSource | NonEmpty)
+    ]
 
 
 class InputAudio(RequestModel):

@@ -222,4 +222,4 @@ def refused(remedy: str) -> BeforeValidator:
             return
         raise PydanticCustomError(UNSUPPORTED, "{remedy}", {"remedy": remedy})
 
-    return BeforeValidator(refuse)
+    return BeforeValidator(refuse, json_schema_input_type=None)
