@@ -12,8 +12,12 @@
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
     │   ├── MediaFetchFailed         an allowed URL that could not be read
+    │   ├── UnknownFile              no such upload, or not this caller's
+    │   ├── FileQuotaExceeded        the caller's uploads fill its share
+    │   ├── InvalidSchema            a JSON schema that no answer can be held to
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
+    ├── StorageFull                  no room for an upload: our disk, or all callers' files
     ├── EngineFailure                our fault, while one request was served
     │   └── EngineLost               the engine's process ended; another one may do better
     ├── CheckpointError              weights that are missing, truncated or not what they should be
@@ -92,6 +96,18 @@ class MediaFetchFailed(RequestError):
     pass
 
 
+class UnknownFile(RequestError):
+    pass
+
+
+class FileQuotaExceeded(RequestError):
+    pass
+
+
+class InvalidSchema(RequestError):
+    pass
+
+
 class ModelNotFound(RequestError):
     pass
 
@@ -100,6 +116,10 @@ class Overloaded(PandaError):
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageFull(PandaError):
+    pass
 
 
 class EngineFailure(PandaError):

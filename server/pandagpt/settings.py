@@ -4,13 +4,15 @@ One frozen value, built by the command line (flag before environment before defa
 handed down. No other module reads the environment.
 """
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 MEBIBYTE = 1024 * 1024
+GIBIBYTE = 1024 * MEBIBYTE
 
 
 def explain(error: ValueError) -> str:
@@ -30,6 +32,11 @@ class Settings(BaseModel):
     model: str = Field("tiny", description="Bundled model's name, or a converted model's folder.")
     served_model_name: str | None = Field(
         None, description="Name clients ask for. Default: the model's own."
+    )
+    adapter: tuple[str, ...] = Field(
+        (),
+        description="NAME=FOLDER: another model out of --model's base and the adapter in a folder; "
+        "repeatable, in the environment separated by blanks.",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -71,6 +78,16 @@ class Settings(BaseModel):
     max_audio_s: float = Field(600, gt=0)
     max_video_s: float = Field(600, gt=0)
     max_imu_rows: int = Field(100_000, ge=1)
+    allowed_media_domains: str | None = Field(
+        None, description="Hosts that media are fetched from, by commas; HOST:PORT for other ports."
+    )
+    allow_media_urls: bool = Field(
+        False, description="Fetch media from any host of the public Internet."
+    )
+    media_fetch_timeout: float = Field(10, gt=0, description="Seconds for one medium, in all.")
+    allowed_local_media_path: Path | None = Field(
+        None, description="Folder of this machine whose files may be named as file:// URLs."
+    )
     num_decoders: int = Field(2, ge=1, le=256, description="Media files decoded at once.")
     max_decode_s: float = Field(
         30, gt=0, description="Processor time for decoding one medium; waiting counts a quarter."
@@ -79,14 +96,43 @@ class Settings(BaseModel):
     max_decoded_mb: int = Field(
         256, ge=1, description="Decoded media that wait for the encoder; more wait undecoded."
     )
+    max_files_gb: float = Field(4, gt=0, description="All uploaded files together.")
+    max_files_gb_per_key: float = Field(
+        1, gt=0, description="Uploaded files of one API key, where keys are set."
+    )
+    file_ttl_s: int = Field(86_400, ge=1, description="Longest time that a file is kept.")
+    files_dir: Path | None = Field(
+        None,
+        description="Folder of uploaded files, which then survive a restart. Default: a private "
+        "temporary folder that ends with the server.",
+    )
     sse_keep_alive_interval: float = Field(
         15, ge=0, description="Seconds of silence in a stream before a comment; 0 is never."
     )
+
+    @field_validator("adapter")
+    @classmethod
+    def _are_named(cls, adapters: tuple[str, ...]) -> tuple[str, ...]:
+        for text in adapters:
+            if not all(text.partition("=")):
+                raise ValueError(f"{text!r} is not name=folder")
+        return adapters
+
+    @property
+    def adapters(self) -> tuple[tuple[str, str], ...]:
+        """Names and folders."""
+        parts = (text.partition("=") for text in self.adapter)
+        return tuple((name, folder) for name, _, folder in parts)
 
     @property
     def api_keys(self) -> tuple[str, ...]:
         text = self.api_key.get_secret_value() if self.api_key else ""
         return tuple(key for key in (part.strip() for part in text.split(",")) if key)
+
+    @property
+    def media_domains(self) -> tuple[str, ...]:
+        names = (self.allowed_media_domains or "").lower().split(",")
+        return tuple(name.strip() for name in names if name.strip())
 
     @property
     def is_loopback(self) -> bool:
@@ -107,6 +153,16 @@ class Settings(BaseModel):
     @property
     def max_decode_bytes(self) -> int:
         return self.max_decode_mb * MEBIBYTE
+
+    @property
+    def max_files_bytes(self) -> int:
+        return int(self.max_files_gb * GIBIBYTE)
+
+    @property
+    def max_files_bytes_per_caller(self) -> int:
+        """Without keys all are one caller, who may fill the whole."""
+        share = self.max_files_gb_per_key if self.api_keys else self.max_files_gb
+        return int(share * GIBIBYTE)
 
     @property
     def prefix_cache_bytes(self) -> int:

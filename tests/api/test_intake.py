@@ -4,14 +4,19 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
+from pandagpt.api import intake as intake_module
+from pandagpt.api.conversation import Conversation
+from pandagpt.api.fetch import Fetcher, FetchRules
 from pandagpt.api.intake import EngineInput, Intake
+from pandagpt.api.media_reader import MediaReader
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
-from pandagpt.errors import InvalidMedia, Overloaded
+from pandagpt.errors import InvalidMedia, Overloaded, UnknownFile
 from pandagpt.media.decoder import DecoderPool
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes
@@ -37,14 +42,19 @@ class FakeDecoders(DecoderPool):
         return Modality.IMAGE, self._fake()
 
 
+def no_file(file_id: str, caller: str) -> bytes:
+    raise UnknownFile("No such file.")
+
+
 def new_intake(
     decoders: DecoderPool, max_media: int = 4, max_pending: int = 1, max_decoded_bytes: int = 2**30
 ) -> Intake:
-    return Intake(decoders, max_media, max_pending, max_decoded_bytes)
+    reader = MediaReader(decoders, Fetcher(FetchRules()), no_file)
+    return Intake(reader, max_media, max_pending, max_decoded_bytes)
 
 
 async def read(intake: Intake, chat: ChatRequest, model: ServedModel) -> EngineInput:
-    async with intake.read(chat, model) as given:
+    async with intake.read(chat, model, "") as given:
         return given
 
 
@@ -106,7 +116,7 @@ async def test_media_take_room_until_they_are_encoded(
     gate.set()
     intake = new_intake(gated, max_pending=9, max_decoded_bytes=array_bytes(Modality.IMAGE))
     try:
-        async with intake.read(CHAT, served_model):
+        async with intake.read(CHAT, served_model, ""):
             waiting = asyncio.create_task(read(intake, CHAT, served_model))
             await read(intake, TEXT, served_model)
             assert not waiting.done()
@@ -167,3 +177,27 @@ async def test_long_texts_are_tokenised_off_the_loop(
     finally:
         intake.close()
     assert len(given.prompt) > 2000 > len(short.prompt)
+
+
+async def test_many_turns_are_read_off_the_loop(
+    served_model: ServedModel, decoders: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    whole = intake_module.read_messages
+
+    def read_messages(*arguments: Any) -> Conversation:
+        threads.append(threading.current_thread().name)
+        return whole(*arguments)
+
+    monkeypatch.setattr(intake_module, "read_messages", read_messages)
+    roomy = ServedModel("m", served_model.tokenizer, 100_000, served_model.vocab_size)
+    many = {"messages": [{"role": "user", "content": "Hi"}] * 2000}
+    intake = new_intake(decoders, max_media=0)
+    try:
+        await read(intake, TEXT, roomy)
+        given = await read(intake, ChatRequest.model_validate(many), roomy)
+    finally:
+        intake.close()
+    assert threads[0] == threading.current_thread().name
+    assert threads[1].startswith("intake")
+    assert len(given.prompt) > 2000

@@ -3,28 +3,44 @@
 The port opens at once; the model is loaded by a thread meanwhile.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import pandagpt
+from pandagpt.api.body import BodyRoom
 from pandagpt.api.errors import http_response, response_of
+from pandagpt.api.fetch import Fetcher, FetchRules
+from pandagpt.api.file_folder import open_folder
+from pandagpt.api.file_store import FileLimits, FileStore
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
-from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, embeddings, health, models
+from pandagpt.api.media_reader import MediaReader
+from pandagpt.api.middleware import Auth, BodyLimit, RequestContext, WholePath
+from pandagpt.api.openapi import document
+from pandagpt.api.routes import chat, docs, embeddings, files, health, models, tokens
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
-from pandagpt.errors import PandaError
+from pandagpt.errors import OperatorError, PandaError
+from pandagpt.logs import get_logger
 from pandagpt.media.decoder import DecoderPool
 from pandagpt.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for the log line of an answer that nobody waits for."""
+SWEEP_SECONDS = 60
+
+DESCRIPTION = (
+    "OpenAI's API for PandaGPT: pictures, films, sounds, depth, heat and motion in, text out."
+)
 
 
 def create_app(
@@ -33,10 +49,16 @@ def create_app(
     on_load_failure: Callable[[Exception], None],
     decoders: DecoderPool,
 ) -> FastAPI:
-    """`load` builds and starts the engine; it runs in a thread once the app has started."""
+    """`load` builds and starts the engine; it runs in a thread once the app has started.
+
+    Raises OperatorError where uploads cannot be kept.
+    """
+    folder = open_folder(settings.files_dir)
+    file_store = FileStore(folder.path, file_limits(settings))
     holder = ModelHolder(load, on_load_failure)
+    reader = MediaReader(decoders, _fetcher(settings), file_store.read, _media_folder(settings))
     intake = Intake(
-        decoders,
+        reader,
         settings.max_media_per_request,
         _max_pending(settings),
         settings.max_decoded_bytes,
@@ -45,19 +67,27 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         holder.start()
+        sweeping = asyncio.create_task(_sweep(file_store))
         yield
+        sweeping.cancel()
         holder.close()
         intake.close()
+        folder.close()
 
     app = FastAPI(
         title="PandaGPT",
         version=pandagpt.__version__,
+        description=DESCRIPTION,
+        docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.panda = AppState(settings, holder, intake)
+    app.state.panda = AppState(settings, holder, intake, file_store)
     # The last one added is the outermost.
+    app.add_middleware(BodyRoom, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(WholePath)
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
@@ -65,9 +95,46 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for router in (health.router, models.router, chat.router, embeddings.router):
-        app.include_router(router)
+    for routes in (health, models, chat, embeddings, files, tokens, docs):
+        app.include_router(routes.router)
+    app.openapi = cache(lambda: document(app, has_keys=bool(settings.api_keys)))
     return app
+
+
+def _fetcher(settings: Settings) -> Fetcher:
+    return Fetcher(
+        FetchRules(
+            None if settings.allow_media_urls else frozenset(settings.media_domains),
+            settings.max_media_bytes,
+            settings.media_fetch_timeout,
+        )
+    )
+
+
+def _media_folder(settings: Settings) -> Path | None:
+    """Resolved once: where a link of that name leads to must not change under a running server."""
+    folder = settings.allowed_local_media_path
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise OperatorError(f"--allowed-local-media-path {folder}: no such folder")
+    return folder.resolve()
+
+
+def file_limits(settings: Settings) -> FileLimits:
+    return FileLimits(
+        settings.max_media_bytes, settings.max_files_bytes_per_caller, settings.max_files_bytes
+    )
+
+
+async def _sweep(file_store: FileStore) -> None:
+    """What has expired leaves the disk, even if nobody asks for it."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            await run_in_threadpool(file_store.sweep)
+        except OSError:
+            get_logger().exception("expired files could not be removed")
 
 
 def _max_pending(settings: Settings) -> int:

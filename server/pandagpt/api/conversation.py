@@ -3,11 +3,12 @@
 Knows roles and content parts. Decodes nothing, knows no tokenizer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pandagpt.api.schemas.chat import Message, ToolCall
+from pandagpt.api.schemas.chat import Message
+from pandagpt.api.schemas.long_text import LongText
 from pandagpt.api.schemas.parts import (
     AudioUrlPart,
     ContentPart,
@@ -23,12 +24,12 @@ from pandagpt.api.schemas.parts import (
     ThermalPart,
     VideoPart,
 )
+from pandagpt.api.tools import calls_text
 from pandagpt.errors import (
     InvalidValue,
     MissingParameter,
     RequestError,
     UnsupportedContentType,
-    UnsupportedValue,
 )
 from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
@@ -47,13 +48,17 @@ TURN_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
 
 @dataclass(frozen=True, slots=True)
 class MediaSource:
-    """`text` is a URL, or bare base64 if `is_data`. `modality` None: by content."""
+    """An uploaded file if `file_id`; else `text` is a URL, or bare base64 if `is_data`.
+
+    `modality` None: by content.
+    """
 
     param: str
     modality: Modality | None
-    text: str
+    text: str | LongText
     is_data: bool = False
     options: MediaOptions = field(default_factory=MediaOptions)
+    file_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +71,36 @@ class Conversation:
         return sum(len(part) for turn in self.turns for part in turn.parts if isinstance(part, str))
 
 
-def read_messages(messages: Sequence[Message], max_media: int) -> Conversation:
-    """Raises MissingParameter, UnsupportedContentType, UnsupportedValue or InvalidValue."""
+def read_messages(
+    messages: Sequence[Message], max_media: int, instruction: str = ""
+) -> Conversation:
+    """`instruction` is told the model beside what the system messages say.
+
+    Raises MissingParameter, UnsupportedContentType, UnsupportedValue or InvalidValue.
+    """
     media: list[MediaSource] = []
-    turns = tuple(_turn(m, f"messages[{i}]", media) for i, m in enumerate(messages))
+    functions = {call.id: call.function.name for m in messages for call in m.tool_calls}
+    turns = [_turn(m, f"messages[{i}]", media, functions) for i, m in enumerate(messages)]
+    if instruction:
+        has_system = turns[0].role == "system"
+        system = turns.pop(0).parts if has_system else ()
+        turns.insert(0, Turn("system", (*system, instruction)))
     if len(media) > max_media:
         message = f"The request has {len(media)} media; the limit is {max_media}."
         raise InvalidValue(message, "messages")
-    return Conversation(turns, tuple(media))
+    return Conversation(tuple(turns), tuple(media))
 
 
-def _turn(message: Message, param: str, media: list[MediaSource]) -> Turn:
+def _turn(
+    message: Message, param: str, media: list[MediaSource], functions: Mapping[str, str]
+) -> Turn:
     if message.content is None and message.role != "assistant":
         raise MissingParameter(
             f"Missing required parameter: '{param}.content'.", f"{param}.content"
         )
+    if message.role == "tool" and message.tool_call_id is None:
+        place = f"{param}.tool_call_id"
+        raise MissingParameter(f"Missing required parameter: '{place}'.", place)
     parts: list[str | MediaRef] = []
     for index, part in enumerate(message.content or ()):
         place = f"{param}.content[{index}]"
@@ -96,13 +116,11 @@ def _turn(message: Message, param: str, media: list[MediaSource]) -> Turn:
         parts.append(MediaRef(len(media)))
         media.append(_media_source(part, f"{place}.{part.type}"))
     if message.role in ("tool", "function"):
-        parts.insert(0, f"Result of {message.name or message.tool_call_id or 'the tool'}:")
-    parts += [_call_text(call) for call in message.tool_calls]
+        function = message.name or functions.get(message.tool_call_id or "", "the function")
+        parts.insert(0, f"Result of {function}:")
+    if message.tool_calls:
+        parts.append(calls_text(message.tool_calls))
     return Turn(TURN_ROLES[message.role], tuple(parts))
-
-
-def _call_text(call: ToolCall) -> str:
-    return f"{call.function.name}({call.function.arguments})"
 
 
 def _media_source(part: ContentPart, param: str) -> MediaSource:
@@ -141,17 +159,12 @@ def _options(param: str, **values: Any) -> MediaOptions:
 def _from_url(
     source: Source, modality: Modality, param: str, options: MediaOptions | None = None
 ) -> MediaSource:
-    _refuse_file_id(source.file_id, param)
-    return MediaSource(param, modality, source.url or "", False, options or MediaOptions())
+    url, file_id = source.url or "", source.file_id or ""
+    return MediaSource(param, modality, url, False, options or MediaOptions(), file_id)
 
 
 def _from_file(part: FilePart, param: str) -> MediaSource:
-    _refuse_file_id(part.file.file_id, param)
-    modality = Modality(part.file.modality) if part.file.modality else None
-    return MediaSource(param, modality, part.file.file_data or "", is_data=True)
-
-
-def _refuse_file_id(file_id: str | None, param: str) -> None:
-    if file_id is not None:
-        message = "Uploaded files are not supported by this server yet. Send a data URL instead."
-        raise UnsupportedValue(message, f"{param}.file_id")
+    file = part.file
+    modality = Modality(file.modality) if file.modality else None
+    data, file_id = file.file_data or "", file.file_id or ""
+    return MediaSource(param, modality, data, is_data=True, file_id=file_id)

@@ -1,8 +1,8 @@
 """A validated chat request in, what the engine needs out: prompt, decoded media.
 
-Long tokenising runs in a small pool of threads, off the event loop; decoding in processes of its
-own, each with a thread here that waits for it. How many requests may be here at once is bounded,
-more are refused at once; and so is what their media take in memory, for which requests wait.
+Long tokenising runs in a small pool of threads, off the event loop. How many requests may be here
+at once is bounded, more are refused at once; and so is what their media take in memory, for which
+requests wait.
 """
 
 import asyncio
@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.embedding import Item, Source, TextSource
+from pandagpt.api.media_reader import MediaReader
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
-from pandagpt.api.source import decode_data, read_url
+from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import MediaInput, check_length
 from pandagpt.errors import (
     ContextLengthExceeded,
@@ -29,17 +31,18 @@ from pandagpt.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from pandagpt.media.decoder import DecoderPool
-from pandagpt.media.loader import array_bytes, digest
+from pandagpt.media.loader import array_bytes
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
 from pandagpt.model.prompt import Prompt
 
-NUM_TEXT_THREADS = 2
+NUM_THREADS = 2
 # No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
 MAX_CHARS_PER_TOKEN = 64
 # Tokenising this much takes about a millisecond, as much as a hop to a thread under load.
 MAX_INLINE_CHARS = 8_000
+# Each turn costs some 15 microseconds, however short.
+MAX_INLINE_TURNS = 64
 
 Result = TypeVar("Result")
 
@@ -76,44 +79,59 @@ class EmbedInput:
 class Intake:
     def __init__(
         self,
-        decoders: DecoderPool,
+        reader: MediaReader,
         max_media: int,
         max_pending: int,
         max_decoded_bytes: int,
     ) -> None:
-        self._decoders = decoders
+        self._reader = reader
         self._max_media = max_media
         self._max_pending = max_pending
         self._num_pending = 0
         self._room = Room(max_decoded_bytes)
-        self._texts = ThreadPoolExecutor(NUM_TEXT_THREADS, thread_name_prefix="texts")
-        self._media = ThreadPoolExecutor(decoders.num_decoders, thread_name_prefix="media")
+        self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="intake")
 
     def close(self) -> None:
-        for pool in (self._texts, self._media):
-            pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reader.close()
 
     @asynccontextmanager
-    async def read(self, chat: ChatRequest, model: ServedModel) -> AsyncGenerator[EngineInput]:
+    async def read(
+        self, chat: ChatRequest, model: ServedModel, caller: str
+    ) -> AsyncGenerator[EngineInput]:
         """To be left once the engine has encoded the media: until then they take up room,
-        here and, once sent, in the engine's process again.
+        here and, once sent, in the engine's process again. Uploads are those of `caller`.
 
         Raises Overloaded and every RequestError that media or the prompt can cause.
         """
         async with AsyncExitStack() as stack:
             with self._pending():
-                conversation = read_messages(chat.messages, self._max_media)
-                _refuse_unread(conversation.media, model)
+                conversation = await self._conversation(chat, model)
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
+                check_length(prompt, model.max_model_len)
+                if AnswerForm.of(chat).grammar is not None:
+                    await self._run(check_form, chat, model.tokenizer, model.vocab_size)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
-                media = await self._load_all(conversation.media)
+                media = await self._reader.read_all(conversation.media, caller)
             yield EngineInput(prompt, media)
+
+    async def prompt(self, chat: ChatRequest, model: ServedModel, *, opens_answer: bool) -> Prompt:
+        """As `read` makes it, but of any length; media have their slots and are not read."""
+        with self._pending():
+            conversation = await self._conversation(chat, model)
+            return await self._prompt(conversation, chat, model, opens_answer=opens_answer)
+
+    async def token_ids(self, text: str, model: ServedModel, *, has_special: bool) -> list[int]:
+        tokenizer = model.tokenizer
+        encode = tokenizer.encode_with_special if has_special else tokenizer.encode
+        with self._pending():
+            return await self._tokenized(len(text), model, partial(encode, text))
 
     @asynccontextmanager
     async def read_sources(
-        self, items: Sequence[Item], tokenizer: TextTokenizer, *, is_cut: bool
+        self, items: Sequence[Item], tokenizer: TextTokenizer, caller: str, *, is_cut: bool
     ) -> AsyncGenerator[EmbedInput]:
         """Texts and media of all items, in order; to be left as `read`. Texts may be `is_cut`."""
         sources = [source for item in items for source in item]
@@ -123,9 +141,9 @@ class Intake:
         async with AsyncExitStack() as stack:
             with self._pending():
                 read = partial(_read_texts, sources, tokenizer, is_cut=is_cut)
-                texts = await self._run(self._texts, read)
+                texts = await self._run(read)
                 await stack.enter_async_context(self._room.held(num_bytes))
-                loaded = iter(await self._load_all(media))
+                loaded = iter(await self._reader.read_all(media, caller))
             inputs = [texts[i].input if i in texts else next(loaded) for i in range(len(sources))]
             num_tokens = len(media) + sum(text.num_tokens for text in texts.values())
             yield EmbedInput(tuple(inputs), num_tokens)
@@ -146,52 +164,48 @@ class Intake:
         finally:
             self._num_pending -= 1
 
-    async def _load_all(self, sources: Sequence[MediaSource]) -> tuple[MediaInput, ...]:
-        """One bad medium spares the pool those behind it."""
-        loading = [
-            asyncio.create_task(self._run(self._media, _load, source, self._decoders))
-            for source in sources
-        ]
-        try:
-            return tuple(await asyncio.gather(*loading))
-        finally:
-            for task in loading:
-                task.cancel()
+    async def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
+        toolbox = Toolbox.of(chat)
+        instruction = toolbox.instruction if toolbox else ""
+        read = partial(read_messages, chat.messages, self._max_media, instruction)
+        is_long = len(chat.messages) > MAX_INLINE_TURNS
+        conversation = await self._run(read) if is_long else read()
+        _refuse_unread(conversation.media, model)
+        return conversation
 
     async def _prompt(
-        self, conversation: Conversation, chat: ChatRequest, model: ServedModel
+        self,
+        conversation: Conversation,
+        chat: ChatRequest,
+        model: ServedModel,
+        *,
+        opens_answer: bool = True,
     ) -> Prompt:
-        num_chars = conversation.num_chars
+        turns, fusion = conversation.turns, chat.fusion or model.fusion
+        render = partial(model.prompt, turns, fusion, opens_answer=opens_answer)
+        return await self._tokenized(conversation.num_chars, model, render, len(turns))
+
+    async def _tokenized(
+        self,
+        num_chars: int,
+        model: ServedModel,
+        tokenize: Callable[[], Result],
+        num_turns: int = 1,
+    ) -> Result:
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
             at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
-        arguments = (conversation.turns, chat.fusion or model.fusion)
-        if num_chars > MAX_INLINE_CHARS:
-            prompt = await self._run(self._texts, model.prompt, *arguments)
-        else:
-            prompt = model.prompt(*arguments)
-        check_length(prompt, model.max_model_len)
-        return prompt
+        is_long = num_chars > MAX_INLINE_CHARS or num_turns > MAX_INLINE_TURNS
+        return await self._run(tokenize) if is_long else tokenize()
 
-    async def _run(
-        self, pool: ThreadPoolExecutor, function: Callable[..., Result], *arguments: object
-    ) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
+    async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
 def _refuse_unread(media: Sequence[MediaSource], model: ServedModel) -> None:
     if media and not model.modalities:
         message = f"The model '{model.id}' reads text only; send messages without media."
         raise UnsupportedContentType(message, media[0].param)
-
-
-def _load(source: MediaSource, decoders: DecoderPool) -> MediaInput:
-    try:
-        data = _read(source, decoders.limits.max_media_bytes)
-        modality, array = decoders.load(source.modality, data, source.options)
-    except RequestError as error:
-        raise error.at(source.param) from None
-    return MediaInput(modality, array, digest(modality, data, source.options))
 
 
 def _read_texts(
@@ -215,8 +229,3 @@ def _read_text(text: str, tokenizer: TextTokenizer, *, is_cut: bool) -> TextInpu
     row = tokenizer.encode(text, "keep_end" if is_cut else "refuse")
     name = f"text-{hashlib.sha256(row.tobytes()).hexdigest()}"
     return TextInput(MediaInput(Modality.TEXT, row, name), min(len(tokenizer.ids(text)), limit))
-
-
-def _read(source: MediaSource, max_bytes: int) -> bytes:
-    read = decode_data if source.is_data else read_url
-    return read(source.text, max_bytes)
