@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import pandagpt
+from pandagpt.api.body import BodyRoom
 from pandagpt.api.errors import http_response, response_of
 from pandagpt.api.file_folder import open_folder
 from pandagpt.api.file_store import FileLimits, FileStore
@@ -82,6 +83,7 @@ def create_app(
     app.state.panda = AppState(settings, holder, intake, file_store)
     # The last one added is the outermost.
     app.add_middleware(WholePath)
+    app.add_middleware(BodyRoom, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)

@@ -69,6 +69,7 @@ HTTP_PROBLEMS: dict[int, Problem] = {
     401: Problem(401, INVALID_REQUEST, "invalid_api_key"),
     404: Problem(404, INVALID_REQUEST, None),
     405: Problem(405, INVALID_REQUEST, "method_not_allowed"),
+    408: Problem(408, INVALID_REQUEST, "request_timeout"),
     413: Problem(413, INVALID_REQUEST, "request_too_large"),
     415: Problem(415, INVALID_REQUEST, "unsupported_media_type"),
 }

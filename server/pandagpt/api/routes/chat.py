@@ -91,6 +91,8 @@ async def create_chat_completion(request: Request) -> Response:
     """A conversation with media in, an answer out, whole or streamed."""
     chat = await read_body(request, ChatRequest)
     generation = await unless_gone(request.receive, _start(request, chat))
+    # They may hold a body of many megabytes, and the answer may take minutes.
+    chat = chat.model_copy(update={"messages": []})
     heading = Heading(chat.model or state_of(request).holder.serving.model.id)
     if chat.stream:
         return _stream(request, chat, generation, heading)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from pandagpt.api.schemas.long_text import LongText
 from pandagpt.api.schemas.request import RequestModel
 
 AudioFormat = Literal["wav", "mp3", "flac", "ogg", "m4a"]
@@ -31,7 +32,7 @@ class RefusalPart(RequestModel):
 class Source(RequestModel):
     """Where a medium's bytes come from: a URL, or a file that was uploaded before."""
 
-    url: NonEmpty | None = None
+    url: NonEmpty | LongText | None = None
     file_id: NonEmpty | None = None
 
     @model_validator(mode="after")
@@ -59,7 +60,7 @@ class ImuSource(Source):
 
 def _as_source(value: Any) -> Any:
     """A plain string is taken as the URL: undocumented at OpenAI, yet clients send it."""
-    return {"url": value} if isinstance(value, str) else value
+    return {"url": value} if isinstance(value, (str, LongText)) else value
 
 
 class MediaPart(RequestModel):
@@ -109,7 +110,7 @@ class ImuUrlPart(MediaPart):
 
 
 class InputAudio(RequestModel):
-    data: str
+    data: str | LongText
     format: AudioFormat
 
 
@@ -119,7 +120,7 @@ class InputAudioPart(MediaPart):
 
 
 class InputImu(RequestModel):
-    data: str
+    data: str | LongText
     format: ImuFormat
     sample_rate: SampleRate | None = None
 
@@ -130,7 +131,7 @@ class InputImuPart(MediaPart):
 
 
 class FileSource(RequestModel):
-    file_data: NonEmpty | None = None
+    file_data: NonEmpty | LongText | None = None
     file_id: NonEmpty | None = None
     filename: str | None = None
     modality: Literal["image", "video", "audio", "depth", "thermal", "imu"] | None = None
