@@ -82,8 +82,8 @@ def create_app(
     )
     app.state.panda = AppState(settings, holder, intake, file_store)
     # The last one added is the outermost.
-    app.add_middleware(WholePath)
     app.add_middleware(BodyRoom, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(WholePath)
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
