@@ -16,6 +16,7 @@ from pandagpt.errors import (
     FileQuotaExceeded,
     InvalidJson,
     InvalidMedia,
+    InvalidSchema,
     InvalidValue,
     MediaNotAllowed,
     MediaTooLarge,
@@ -56,6 +57,7 @@ PROBLEMS: dict[type, Problem] = {
     UnknownFile: Problem(404, INVALID_REQUEST, "file_not_found"),
     # Not 429, which clients send again.
     FileQuotaExceeded: Problem(413, INVALID_REQUEST, "file_quota_exceeded"),
+    InvalidSchema: Problem(400, INVALID_REQUEST, "invalid_schema"),
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
     StorageFull: Problem(507, "server_error", "storage_full"),

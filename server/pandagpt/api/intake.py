@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.embedding import Item, Source, TextSource
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
+from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import MediaInput, check_length
 from pandagpt.errors import (
     ContextLengthExceeded,
@@ -110,6 +112,8 @@ class Intake:
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
                 check_length(prompt, model.max_model_len)
+                if AnswerForm.of(chat).grammar is not None:
+                    await self._run(check_form, chat, model.tokenizer, model.vocab_size)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
                 media = await self._load_all(conversation.media, caller)
@@ -174,7 +178,9 @@ class Intake:
                 task.cancel()
 
     def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
-        conversation = read_messages(chat.messages, self._max_media)
+        toolbox = Toolbox.of(chat)
+        instruction = toolbox.instruction if toolbox else ""
+        conversation = read_messages(chat.messages, self._max_media, instruction)
         _refuse_unread(conversation.media, model)
         return conversation
 

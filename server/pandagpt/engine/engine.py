@@ -1,7 +1,7 @@
 """The engine: requests in by `add`, one step of all of them at a time, events out.
 
 Called by one thread. Knows no threads, no queues and no HTTP; media are encoded elsewhere:
-`add` says which, `add_media` brings them.
+`add` says which, `add_media` brings them; and so are grammars, for `add_grammar`.
 """
 
 import random
@@ -15,6 +15,7 @@ from torch import Tensor
 from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
+from pandagpt.engine.grammar import CompiledGrammar, Matcher
 from pandagpt.engine.pace import Pace
 from pandagpt.engine.prefix_cache import PrefixCache, Trail
 from pandagpt.engine.request import (
@@ -29,7 +30,7 @@ from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
 from pandagpt.engine.sequence import Sequence
-from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.errors import EngineFailure, InvalidSchema, PandaError
 from pandagpt.logs import get_logger
 
 log = get_logger()
@@ -45,6 +46,7 @@ class _Choice:
     answer: Answer
     random: random.Random
     is_begun: bool = False
+    matcher: Matcher | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -55,18 +57,26 @@ class _Job:
     keys: list[MediaKey]
     choices: list[_Choice]
     rows: dict[MediaKey, Tensor] = field(default_factory=dict)
+    is_compiling: bool = False
     num_open: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.num_open = len(self.choices)
 
     @property
-    def has_all_media(self) -> bool:
-        return len(self.rows) == len(set(self.keys))
+    def is_ready(self) -> bool:
+        return len(self.rows) == len(set(self.keys)) and not self.is_compiling
 
 
 def engine_failure() -> EngineFailure:
     return EngineFailure("The engine failed while it served this request. Try again.")
+
+
+def _completes(matcher: Matcher | None, token_id: int) -> bool:
+    if matcher is None:
+        return False
+    matcher.accept(token_id)
+    return matcher.is_complete
 
 
 def _trail(request: GenerateRequest) -> Trail:
@@ -105,6 +115,8 @@ class Engine:
             request,
             [(request.cache_salt, medium.digest) for medium in request.media],
             self._new_choices(request),
+            is_compiling=isinstance(request, GenerateRequest)
+            and request.params.grammar is not None,
         )
         self._jobs[request.request_id] = job
         needed = self._find_media(job)
@@ -125,6 +137,16 @@ class Engine:
             job.rows[encoded.key] = encoded.row
             events += self._start_if_ready(job)
         return events
+
+    def add_grammar(self, compiled: CompiledGrammar) -> list[Event]:
+        if (job := self._jobs.get(compiled.request_id)) is None:
+            return []
+        if isinstance(compiled.matcher, PandaError):
+            return self.fail(compiled.request_id, compiled.matcher)
+        for choice in job.choices:
+            choice.matcher = compiled.matcher.copy()
+        job.is_compiling = False
+        return self._start_if_ready(job)
 
     def abort(self, request_id: str) -> None:
         """Its rows are free for the next step; nothing more is said of it."""
@@ -157,6 +179,7 @@ class Engine:
         chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
         events = []
         for sequences, logits_BV in self._forward(Plan(plan.decodes, chunks, []), guilty):
+            self._constrain(sequences, guilty)
             uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
             for drawn in self._sample(sequences, logits_BV, uniforms, guilty):
                 events += self._append(drawn, guilty)
@@ -199,7 +222,7 @@ class Engine:
 
     def _start_if_ready(self, job: _Job) -> list[Event]:
         """Only the first choice: its siblings copy the prompt once it has been read."""
-        if not job.has_all_media:
+        if not job.is_ready:
             return []
         if job.choices:
             self._scheduler.add(job.choices[0].sequence)
@@ -246,6 +269,17 @@ class Engine:
                 self._prompt_is_read(sequence)
         return [(sequences, logits_BV)] if sequences else []
 
+    def _constrain(self, sequences: list[Sequence], guilty: dict[str, Exception]) -> None:
+        """A mask takes some microseconds, during which a GPU is busy with the pass still."""
+        for sequence in sequences:
+            matcher = self._find(sequence)[1].matcher
+            if matcher is None:
+                continue
+            try:
+                self._runner.constrain(sequence, matcher.allowed())
+            except Exception as error:
+                guilty[sequence.request_id] = error
+
     def _prompt_is_read(self, sequence: Sequence) -> None:
         self._runner.drop_prompt(sequence)
         if sequence.index == 0:
@@ -272,12 +306,15 @@ class Engine:
 
     def _append(self, drawn: _Drawn, guilty: dict[str, Exception]) -> list[Event]:
         sequence, token_id, logprobs = drawn
+        if sequence.request_id in guilty:
+            return []
         try:
             if token_id is None:
                 raise FloatingPointError("the logits are not finite")
             sequence.token_ids.append(token_id)
-            delta = self._find(sequence)[1].answer.append(
-                token_id, self._logprob(token_id, logprobs)
+            choice = self._find(sequence)[1]
+            delta = choice.answer.append(
+                token_id, self._logprob(token_id, logprobs), _completes(choice.matcher, token_id)
             )
             if len(sequence.token_ids) == 1 and sequence.num_cached:
                 delta = replace(delta, cached_tokens=sequence.num_cached)
@@ -299,6 +336,8 @@ class Engine:
     # -- leaving
 
     def _fail_running(self, job: _Job, error: Exception) -> list[Event]:
+        if isinstance(error, InvalidSchema):
+            return self.fail(job.request.request_id, error)
         log.error("request_failed", request_id=job.request.request_id, exc_info=error)
         for choice in job.choices:
             if choice.sequence.has_row:

@@ -21,7 +21,14 @@ from pandagpt.engine.request import (
     GenerateRequest,
     MediaInput,
 )
-from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded, PandaError
+from pandagpt.errors import (
+    CheckpointError,
+    EngineFailure,
+    InvalidSchema,
+    OperatorError,
+    Overloaded,
+    PandaError,
+)
 from pandagpt.logs import LogFormat
 from pandagpt.media.modality import Modality
 from pandagpt.model.adapter_folder import VariantSource
@@ -61,10 +68,13 @@ class Abort:
     request_id: str
 
 
-ErrorKind = Literal["CheckpointError", "EngineFailure", "OperatorError", "Overloaded"]
+ErrorKind = Literal[
+    "CheckpointError", "EngineFailure", "InvalidSchema", "OperatorError", "Overloaded"
+]
 _ERRORS: dict[ErrorKind, type[PandaError]] = {
     "CheckpointError": CheckpointError,
     "EngineFailure": EngineFailure,
+    "InvalidSchema": InvalidSchema,
     "OperatorError": OperatorError,
     "Overloaded": Overloaded,
 }

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.grammar import Allowed
 from pandagpt.engine.prefix_cache import BLOCK_TOKENS
 from pandagpt.engine.request import Embeddings, GenerateRequest
 from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
@@ -24,6 +25,7 @@ class Runner:
         self._model = model
         self._llama = model.llama
         self.tokenizer = model.tokenizer
+        self.vocab_size = model.llama.config.vocab_size
         self.max_model_len = config.max_model_len or model.max_model_len
         self._cache = model.llama.new_cache(config.max_rows, self.max_model_len)
         self._prompts: dict[Sequence, Tensor] = {}
@@ -45,14 +47,17 @@ class Runner:
         slots = {position for position, _ in prompt.slots}
         ids = [t for i, t in enumerate(prompt.token_ids) if i not in slots]
         end_ids = (self._model.tokenizer.eos_id, *params.stop_token_ids)
-        vocab_size = self._llama.config.vocab_size
-        state = new_state(params, end_ids, ids, vocab_size, self._model.device)
+        state = new_state(params, end_ids, ids, self.vocab_size, self._model.device)
         pairs = zip(request.media, embeddings, strict=True)
         rows = [row * self._model.gain_of(medium.modality, name) for medium, row in pairs]
         self._prompts[sequence] = self._model.embed_prompt(prompt, rows, name)
         self._states[sequence] = state
         if name:
             self._differences[sequence] = self._model.variants[name].difference
+
+    def constrain(self, sequence: Sequence, allowed: Allowed) -> None:
+        """Of all tokens only these may be sampled next."""
+        self._states[sequence].allowed = allowed
 
     def embeddings(self, rows: Sequences[Tensor]) -> Embeddings:
         rows_NE = torch.stack(list(rows)).float()

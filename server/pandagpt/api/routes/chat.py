@@ -13,6 +13,7 @@ from pandagpt.api.sampling import sampling_params
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
 from pandagpt.api.sse import EventStream
 from pandagpt.api.state import caller_of, find_model, log_of, state_of
+from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import GenerateRequest
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
@@ -39,7 +40,7 @@ async def create_chat_completion(request: Request) -> Response:
     if chat.stream:
         return _stream(request, chat, generation, heading)
     try:
-        answer = whole(generation, heading, chat.n, chat.logprobs)
+        answer = whole(generation, heading, chat.n, chat.logprobs, Toolbox.of(chat))
         return JSONResponse(await unless_gone(request.receive, answer))
     finally:
         generation.close()
@@ -73,6 +74,10 @@ def _stream(
 ) -> EventStream:
     log = log_of(request)
     options = chat.stream_options or StreamOptions()
-    chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, log.request_id)
+    toolbox = Toolbox.of(chat)
+    readers = [toolbox.reader() for _ in range(chat.n)] if toolbox else []
+    chunks = ChunkStream(
+        generation, heading, chat.n, chat.logprobs, options, log.request_id, readers
+    )
     interval = state_of(request).settings.sse_keep_alive_interval
     return EventStream(chunks.frames(), generation.close, interval)
