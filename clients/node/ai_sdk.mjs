@@ -10,7 +10,8 @@ const panda = createOpenAICompatible({ name: "pandagpt", baseURL: `${url}/v1`, a
 const { data: models } = await (
   await fetch(`${url}/v1/models`, { headers: { authorization: `Bearer ${apiKey}` } })
 ).json();
-const [model, embeddingModel] = models.map(({ id }) => id);
+// The last one embeds.
+const [model, embeddingModel] = [models[0].id, models.at(-1).id];
 
 const samples = new URL("../../server/pandagpt/samples/", import.meta.url);
 const picture = { type: "image", image: await readFile(new URL("red_car.png", samples)) };

@@ -5,7 +5,9 @@ import OpenAI from "openai";
 
 const url = process.env.PANDAGPT_URL ?? "http://127.0.0.1:8000";
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: process.env.PANDAGPT_API_KEY ?? "none" });
-const [model, embeddingModel] = (await client.models.list()).data.map(({ id }) => id);
+const models = (await client.models.list()).data.map(({ id }) => id);
+// The last one embeds.
+const [model, embeddingModel] = [models[0], models.at(-1)];
 
 const samples = new URL("../../server/pandagpt/samples/", import.meta.url);
 const base64 = async (name) => (await readFile(new URL(name, samples))).toString("base64");

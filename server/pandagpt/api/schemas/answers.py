@@ -148,6 +148,8 @@ class ModelCard(AnswerModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    root: str
+    parent: str | None
     max_model_len: int
     modalities: list[str]
     dimensions: int | None = None
