@@ -32,7 +32,7 @@ CONFIG = EngineConfig(max_rows=4, max_queue=2, max_step_tokens=16, num_threads=1
 GREEDY = SamplingParams(max_tokens=10, temperature=0.0, ignore_eos=True, logprobs=2)
 ENDLESS = replace(GREEDY, max_tokens=400)
 FILM = (15, 3, 2, 224, 224)
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])

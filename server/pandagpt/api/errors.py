@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pandagpt.errors import (
     ContextLengthExceeded,
     EngineFailure,
+    EngineLost,
     FileQuotaExceeded,
     InvalidJson,
     InvalidMedia,
@@ -64,6 +65,7 @@ PROBLEMS: dict[type, Problem] = {
     Overloaded: Problem(503, "server_error", "server_overloaded"),
     StorageFull: Problem(507, "server_error", "storage_full"),
     EngineFailure: Problem(500, "server_error", "internal_error"),
+    EngineLost: Problem(500, "server_error", "internal_error"),
     PandaError: Problem(500, "server_error", "internal_error"),
 }
 
