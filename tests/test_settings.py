@@ -27,7 +27,7 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_field_has_a_flag() -> None:
     choices = {"device": "cpu", "dtype": "float16", "quantization": "int8", "log_format": "json"}
-    choices["adapter"] = "cats=/models/cats"
+    choices |= {"adapter": "cats=/models/cats", "max_decode_mb": "64"}
     for name in Settings.model_fields:
         flag = f"--{name.replace('_', '-')}"
         is_switch = Settings.model_fields[name].annotation is bool
