@@ -9,7 +9,7 @@ router = APIRouter(include_in_schema=False)
 
 PAGE = Path(__file__).parent.with_name("docs.html")
 HEADERS = {
-    "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "content-security-policy": "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 }
 
