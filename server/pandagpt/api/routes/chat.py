@@ -1,19 +1,16 @@
 """/v1/chat/completions: messages with media in, an answer out, whole or streamed."""
 
-import uuid
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from pandagpt.api.ask import ask, streamed
 from pandagpt.api.body import read_body
 from pandagpt.api.completion import ChunkStream, Heading, whole
-from pandagpt.api.generation import Generation, Usage, start, unless_gone
-from pandagpt.api.sampling import sampling_params
+from pandagpt.api.generation import unless_gone
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
-from pandagpt.api.sse import EventStream
-from pandagpt.api.state import caller_of, find_model, log_of, state_of
-from pandagpt.engine.request import GenerateRequest
+from pandagpt.api.state import log_of, state_of
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
 
@@ -34,39 +31,14 @@ BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 @router.post("/completions", openapi_extra={"requestBody": BODY})
 async def create_chat_completion(request: Request) -> Response:
     chat = await read_body(request, ChatRequest)
-    generation = await unless_gone(request.receive, _start(request, chat))
+    generation = await unless_gone(request.receive, ask(request, chat))
     heading = Heading(chat.model or state_of(request).holder.serving.model.id)
     if chat.stream:
-        return _stream(request, chat, generation, heading)
+        options, request_id = chat.stream_options or StreamOptions(), log_of(request).request_id
+        chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, request_id)
+        return streamed(request, generation, chunks.frames())
     try:
         answer = whole(generation, heading, chat.n, chat.logprobs)
         return JSONResponse(await unless_gone(request.receive, answer))
     finally:
         generation.close()
-
-
-async def _start(request: Request, chat: ChatRequest) -> Generation:
-    state, log = state_of(request), log_of(request)
-    serving = state.holder.serving
-    model = find_model(serving, chat.model)
-    async with state.intake.read(chat, model) as given:
-        params = sampling_params(chat, model, len(given.prompt))
-        usage = Usage(len(given.prompt), given.slots_by_modality)
-        log.fields |= {"model": model.id, "media": [item.modality.value for item in given.media]}
-        log.counts = usage.log_fields
-        # A client may send one id twice, and the engine must tell its requests apart.
-        engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
-        wanted = GenerateRequest(
-            engine_id, given.prompt, given.media, params, chat.n, cache_salt=caller_of(request)
-        )
-        return await start(serving.engine, wanted, usage)
-
-
-def _stream(
-    request: Request, chat: ChatRequest, generation: Generation, heading: Heading
-) -> EventStream:
-    log = log_of(request)
-    options = chat.stream_options or StreamOptions()
-    chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, log.request_id)
-    interval = state_of(request).settings.sse_keep_alive_interval
-    return EventStream(chunks.frames(), generation.close, interval)
