@@ -11,6 +11,7 @@
     │   ├── InvalidMedia             undecodable, empty, truncated, wrong kind
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
+    │   ├── InvalidSchema            a JSON schema that no answer can be held to
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── EngineFailure                our fault, while one request was served
@@ -83,6 +84,10 @@ class MediaTooLarge(RequestError):
 
 
 class MediaNotAllowed(RequestError):
+    pass
+
+
+class InvalidSchema(RequestError):
     pass
 
 

@@ -13,11 +13,13 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
+from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import MediaInput, check_length
 from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError, UnsupportedContentType
 from pandagpt.media.limits import MediaLimits
@@ -75,10 +77,14 @@ class Intake:
         """
         async with AsyncExitStack() as stack:
             with self._pending():
-                conversation = read_messages(chat.messages, self._max_media)
+                toolbox = Toolbox.of(chat)
+                instruction = toolbox.instruction if toolbox else ""
+                conversation = read_messages(chat.messages, self._max_media, instruction)
                 _refuse_unread(conversation.media, model)
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
+                if AnswerForm.of(chat).grammar is not None:
+                    await self._run(check_form, chat, model.tokenizer, model.vocab_size)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
                 media = await self._load_all(conversation.media)

@@ -1,7 +1,7 @@
 """The engine: requests in by `add`, one step of all of them at a time, events out.
 
 Called by one thread. Knows no threads, no queues and no HTTP; media are encoded elsewhere:
-`add` says which, `add_media` brings them.
+`add` says which, `add_media` brings them; and so are grammars, for `add_grammar`.
 """
 
 import random
@@ -14,6 +14,7 @@ from torch import Tensor
 from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
+from pandagpt.engine.grammar import CompiledGrammar, Matcher
 from pandagpt.engine.pace import Pace
 from pandagpt.engine.prefix_cache import PrefixCache, Trail
 from pandagpt.engine.request import Delta, Event, GenerateRequest, TokenLogprob, check_length
@@ -21,7 +22,7 @@ from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
 from pandagpt.engine.sequence import Sequence
-from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.errors import EngineFailure, InvalidSchema, PandaError
 from pandagpt.logs import get_logger
 
 log = get_logger()
@@ -37,6 +38,7 @@ class _Choice:
     answer: Answer
     random: random.Random
     is_begun: bool = False
+    matcher: Matcher | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -46,17 +48,26 @@ class _Job:
     choices: list[_Choice]
     rows: dict[MediaKey, Tensor] = field(default_factory=dict)
     num_open: int = field(init=False)
+    is_compiling: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.num_open = len(self.choices)
+        self.is_compiling = self.request.params.grammar is not None
 
     @property
-    def has_all_media(self) -> bool:
-        return len(self.rows) == len(set(self.keys))
+    def is_ready(self) -> bool:
+        return len(self.rows) == len(set(self.keys)) and not self.is_compiling
 
 
 def engine_failure() -> EngineFailure:
     return EngineFailure("The engine failed while it served this request. Try again.")
+
+
+def _completes(matcher: Matcher | None, token_id: int) -> bool:
+    if matcher is None:
+        return False
+    matcher.accept(token_id)
+    return matcher.is_complete
 
 
 def _trail(request: GenerateRequest) -> Trail:
@@ -115,6 +126,17 @@ class Engine:
             self._start_if_ready(job)
         return []
 
+    def add_grammar(self, compiled: CompiledGrammar) -> list[Event]:
+        if (job := self._jobs.get(compiled.request_id)) is None:
+            return []
+        if isinstance(compiled.matcher, PandaError):
+            return self.fail(compiled.request_id, compiled.matcher)
+        for choice in job.choices:
+            choice.matcher = compiled.matcher.copy()
+        job.is_compiling = False
+        self._start_if_ready(job)
+        return []
+
     def abort(self, request_id: str) -> None:
         """Its rows are free for the next step; nothing more is said of it."""
         if (job := self._jobs.pop(request_id, None)) is None:
@@ -146,6 +168,7 @@ class Engine:
         chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
         events = []
         for sequences, logits_BV in self._forward(Plan(plan.decodes, chunks, []), guilty):
+            self._constrain(sequences, guilty)
             uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
             for drawn in self._sample(sequences, logits_BV, uniforms, guilty):
                 events += self._append(drawn, guilty)
@@ -182,7 +205,7 @@ class Engine:
 
     def _start_if_ready(self, job: _Job) -> None:
         """Only the first choice: its siblings copy the prompt once it has been read."""
-        if job.has_all_media:
+        if job.is_ready:
             self._scheduler.add(job.choices[0].sequence)
 
     # -- one step
@@ -223,6 +246,17 @@ class Engine:
                 self._prompt_is_read(sequence)
         return [(sequences, logits_BV)] if sequences else []
 
+    def _constrain(self, sequences: list[Sequence], guilty: dict[str, Exception]) -> None:
+        """A mask takes some microseconds, during which a GPU is busy with the pass still."""
+        for sequence in sequences:
+            matcher = self._find(sequence)[1].matcher
+            if matcher is None:
+                continue
+            try:
+                self._runner.constrain(sequence, matcher.allowed())
+            except Exception as error:
+                guilty[sequence.request_id] = error
+
     def _prompt_is_read(self, sequence: Sequence) -> None:
         self._runner.drop_prompt(sequence)
         if sequence.index == 0:
@@ -249,12 +283,15 @@ class Engine:
 
     def _append(self, drawn: _Drawn, guilty: dict[str, Exception]) -> list[Event]:
         sequence, token_id, logprobs = drawn
+        if sequence.request_id in guilty:
+            return []
         try:
             if token_id is None:
                 raise FloatingPointError("the logits are not finite")
             sequence.token_ids.append(token_id)
-            delta = self._find(sequence)[1].answer.append(
-                token_id, self._logprob(token_id, logprobs)
+            choice = self._find(sequence)[1]
+            delta = choice.answer.append(
+                token_id, self._logprob(token_id, logprobs), _completes(choice.matcher, token_id)
             )
             if len(sequence.token_ids) == 1 and sequence.num_cached:
                 delta = replace(delta, cached_tokens=sequence.num_cached)
@@ -276,6 +313,8 @@ class Engine:
     # -- leaving
 
     def _fail_running(self, job: _Job, error: Exception) -> list[Event]:
+        if isinstance(error, InvalidSchema):
+            return self.fail(job.request.request_id, error)
         log.error("request_failed", request_id=job.request.request_id, exc_info=error)
         for choice in job.choices:
             if choice.sequence.has_row:

@@ -14,7 +14,14 @@ import numpy as np
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.frames import Frame
 from pandagpt.engine.request import Delta, Event, GenerateRequest, MediaInput
-from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded, PandaError
+from pandagpt.errors import (
+    CheckpointError,
+    EngineFailure,
+    InvalidSchema,
+    OperatorError,
+    Overloaded,
+    PandaError,
+)
 from pandagpt.logs import LogFormat
 from pandagpt.media.modality import Modality
 
@@ -46,10 +53,13 @@ class Abort:
     request_id: str
 
 
-ErrorKind = Literal["CheckpointError", "EngineFailure", "OperatorError", "Overloaded"]
+ErrorKind = Literal[
+    "CheckpointError", "EngineFailure", "InvalidSchema", "OperatorError", "Overloaded"
+]
 _ERRORS: dict[ErrorKind, type[PandaError]] = {
     "CheckpointError": CheckpointError,
     "EngineFailure": EngineFailure,
+    "InvalidSchema": InvalidSchema,
     "OperatorError": OperatorError,
     "Overloaded": Overloaded,
 }

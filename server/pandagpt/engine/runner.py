@@ -5,6 +5,7 @@ Knows sequences by their rows and tokens; decides nothing.
 
 from collections.abc import Sequence as Sequences
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ class Runner:
         self._model = model
         self._llama = model.llama
         self.tokenizer = model.tokenizer
+        self.vocab_size = model.llama.config.vocab_size
         self.max_model_len = config.max_model_len or model.max_model_len
         self._cache = model.llama.new_cache(config.max_rows, self.max_model_len)
         self._prompts: dict[Sequence, Tensor] = {}
@@ -41,10 +43,13 @@ class Runner:
         slots = {position for position, _ in prompt.slots}
         ids = [t for i, t in enumerate(prompt.token_ids) if i not in slots]
         end_ids = (self._model.tokenizer.eos_id, *params.stop_token_ids)
-        vocab_size = self._llama.config.vocab_size
-        state = new_state(params, end_ids, ids, vocab_size, self._model.device)
+        state = new_state(params, end_ids, ids, self.vocab_size, self._model.device)
         self._prompts[sequence] = self._model.embed_prompt(prompt, rows)
         self._states[sequence] = state
+
+    def constrain(self, sequence: Sequence, allowed_V: np.ndarray) -> None:
+        """Of all tokens only these may be sampled next."""
+        self._states[sequence].allowed_V = allowed_V
 
     def drop_prompt(self, sequence: Sequence) -> None:
         """Once read, the prompt lives on in the cache alone."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,13 +41,17 @@ class Sampled:
 
 @dataclass(slots=True, eq=False)
 class SamplerState:
-    """What one row's sampling needs to know. Counts exist only if a penalty asks for them."""
+    """What one row's sampling needs to know. Counts exist only if a penalty asks for them.
+
+    `allowed_V` is what the row's grammar says of its next token; None: it has none.
+    """
 
     params: SamplingParams
     end_ids: tuple[int, ...]
     num_generated: int = 0
     output_counts_V: Tensor | None = None
     prompt_mask_V: Tensor | None = None
+    allowed_V: np.ndarray | None = None
     is_greedy: bool = field(init=False)
     is_plain: bool = field(init=False)
 
@@ -58,7 +63,21 @@ class SamplerState:
 
     @property
     def banned_ids(self) -> tuple[int, ...]:
-        return self.end_ids if self.num_generated < self.params.min_tokens else ()
+        if self.num_generated >= self.params.min_tokens or self._must_end:
+            return ()
+        return self.end_ids
+
+    @property
+    def _must_end(self) -> bool:
+        """Whether the grammar leaves nothing but to end."""
+        if self.allowed_V is None:
+            return False
+        ends = np.unique(self.end_ids)
+        return np.count_nonzero(self.allowed_V) == np.count_nonzero(self.allowed_V[ends])
+
+    def allows(self, token_id: int) -> bool:
+        is_in_grammar = self.allowed_V is None or bool(self.allowed_V[token_id])
+        return is_in_grammar and token_id not in self.banned_ids
 
     def observe(self, token_id: int) -> None:
         self.num_generated += 1
@@ -105,7 +124,7 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
 
 def _is_open(state: SamplerState, best_id: int | None) -> bool:
     """Whether the likeliest token is not yet the answer."""
-    return best_id is not None and (not state.is_plain or best_id in state.banned_ids)
+    return best_id is not None and not (state.is_plain and state.allows(best_id))
 
 
 def _sample_group(
@@ -115,6 +134,7 @@ def _sample_group(
     _penalize(logits_GV, states)
     _add_bias(logits_GV, states)
     _ban(logits_GV, states)
+    _ban_by_grammar(logits_GV, states)
     greedy_ids = logits_GV.argmax(dim=-1).tolist()
     drawn = [i for i, state in enumerate(states) if not state.is_greedy]
     if drawn:
@@ -160,6 +180,20 @@ def _ban(logits_GV: Tensor, states: list[SamplerState]) -> None:
         rows, ids = zip(*entries, strict=True)
         where = (_index(logits_GV, rows), _index(logits_GV, ids))
         logits_GV.index_put_(where, logits_GV.new_tensor(float("-inf")))
+
+
+def _ban_by_grammar(logits_GV: Tensor, states: list[SamplerState]) -> None:
+    """One fill of the rows from the first to the last that has a grammar."""
+    rows = [i for i, state in enumerate(states) if state.allowed_V is not None]
+    if not rows:
+        return
+    held = states[rows[0] : rows[-1] + 1]
+    banned = np.zeros((len(held), logits_GV.shape[-1]), np.bool_)
+    for row, state in enumerate(held):
+        if state.allowed_V is not None:
+            np.logical_not(state.allowed_V, out=banned[row])
+    banned_GV = torch.from_numpy(banned).to(logits_GV.device)
+    logits_GV[rows[0] : rows[-1] + 1].masked_fill_(banned_GV, float("-inf"))
 
 
 def _draw(logits_GV: Tensor, params: list[SamplingParams], uniforms: list[float]) -> list[int]:

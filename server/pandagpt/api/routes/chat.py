@@ -8,9 +8,11 @@ from fastapi.responses import JSONResponse
 from pandagpt.api.ask import ask, streamed
 from pandagpt.api.body import read_body
 from pandagpt.api.completion import ChunkStream, Heading, whole
-from pandagpt.api.generation import unless_gone
+from pandagpt.api.generation import Generation, unless_gone
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
+from pandagpt.api.sse import EventStream
 from pandagpt.api.state import log_of, state_of
+from pandagpt.api.tools import Toolbox
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
 
@@ -34,11 +36,19 @@ async def create_chat_completion(request: Request) -> Response:
     generation = await unless_gone(request.receive, ask(request, chat))
     heading = Heading(chat.model or state_of(request).holder.serving.model.id)
     if chat.stream:
-        options, request_id = chat.stream_options or StreamOptions(), log_of(request).request_id
-        chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, request_id)
-        return streamed(request, generation, chunks.frames())
+        return _stream(request, chat, generation, heading)
     try:
-        answer = whole(generation, heading, chat.n, chat.logprobs)
+        answer = whole(generation, heading, chat.n, chat.logprobs, Toolbox.of(chat))
         return JSONResponse(await unless_gone(request.receive, answer))
     finally:
         generation.close()
+
+
+def _stream(
+    request: Request, chat: ChatRequest, generation: Generation, heading: Heading
+) -> EventStream:
+    options, request_id = chat.stream_options or StreamOptions(), log_of(request).request_id
+    toolbox = Toolbox.of(chat)
+    readers = [toolbox.reader() for _ in range(chat.n)] if toolbox else []
+    chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, request_id, readers)
+    return streamed(request, generation, chunks.frames())
