@@ -28,6 +28,7 @@ format: install-dev
 # Prints a table; nothing is asserted, because a benchmark on a busy machine is no test.
 bench: install-dev
 	@$(BIN)/python -m tests.bench.throughput
+	@$(BIN)/python -m tests.bench.peers --servers pandagpt,generate --rounds 1
 
 # Trains the bundled model again, from nothing but this repository, with fixed seeds.
 tiny: install-dev

@@ -50,7 +50,7 @@ def rows(model: PandaGPT, jobs: list[EncodeJob], max_batch: int = 8) -> dict[str
 @pytest.mark.parametrize("modality", SHAPES)
 def test_every_modality_becomes_a_row(model: PandaGPT, modality: Modality) -> None:
     (row,) = rows(model, [job(modality)]).values()
-    assert row.shape == (model.llama.config.hidden_size,)
+    assert row.shape == (model.encoders.imagebind.config.embed_dim,)
 
 
 def test_batches_hold_one_modality(model: PandaGPT, batches: list[tuple[Modality, int]]) -> None:

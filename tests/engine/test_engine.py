@@ -49,7 +49,9 @@ class Bench:
 
     def add(self, *requests: GenerateRequest) -> None:
         for request in requests:
-            self.jobs += self.engine.add(request)
+            jobs, events = self.engine.add(request)
+            assert not events
+            self.jobs += jobs
 
     def encode(self) -> None:
         for encoded in self.encoder.encode(self.jobs):
@@ -71,6 +73,7 @@ class Bench:
             if isinstance(event, PandaError):
                 self.results[request_id, 0].error = event
                 continue
+            assert isinstance(event, Delta)
             result = self.results[request_id, event.index]
             assert result.finish_reason is None, "nothing comes after the end"
             _extend(result, event)

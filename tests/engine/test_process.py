@@ -30,7 +30,7 @@ from pandagpt.model.prompt import MediaSlot, Prompt
 pytestmark = pytest.mark.anyio
 CONFIG = EngineConfig(max_rows=4, max_queue=2, max_step_tokens=16, num_threads=1)
 GREEDY = SamplingParams(max_tokens=10, temperature=0.0, ignore_eos=True, logprobs=2)
-ENDLESS = replace(GREEDY, max_tokens=50)
+ENDLESS = replace(GREEDY, max_tokens=400)
 FILM = (15, 3, 2, 224, 224)
 PATIENCE_SECONDS = 10
 

@@ -62,8 +62,9 @@ def test_text_is_embedded_by_its_own_tokenizer(model: PandaGPT) -> None:
 def test_slots_hold_the_sum_of_their_media(model: PandaGPT) -> None:
     ids = (1, 5, 0, 7, 0)
     prompt = Prompt(ids, ((2, MediaSlot((0, 2))), (4, MediaSlot((1,)))))
-    rows = list(torch.randn(3, model.llama.config.hidden_size))
-    embeds = model.embed_prompt(prompt, rows)
+    embeddings = torch.randn(3, model.encoders.imagebind.config.embed_dim)
+    rows = model.project(embeddings)
+    embeds = model.embed_prompt(prompt, list(embeddings))
     assert torch.equal(embeds[[0, 1, 3]], model.llama.embed(torch.tensor([1, 5, 7])))
     assert torch.allclose(embeds[2], rows[0] + rows[2])
     assert torch.equal(embeds[4], rows[1])

@@ -65,7 +65,7 @@ def medium(path: Path, modality: Modality) -> MediaInput:
 def run(model: PandaGPT, requests: list[GenerateRequest]) -> dict[str, list[int]]:
     config = EngineConfig(max_rows=4, max_step_tokens=24)
     engine, encoder = Engine(Runner(model, config), config), Encoder(model, max_batch=2)
-    jobs = [job for request in requests for job in engine.add(request)]
+    jobs = [job for request in requests for job in engine.add(request)[0]]
     events: list[Event] = [e for encoded in encoder.encode(jobs) for e in engine.add_media(encoded)]
     while engine.has_work:
         events += engine.step()

@@ -90,7 +90,7 @@ def prompt_of(case: Case, model: PandaGPT) -> Prompt:
 
 def embeds_of(case: Case, model: PandaGPT) -> Tensor:
     """From the stored embeddings."""
-    rows = [model.project(case.io[f"embedding.{each}"])[0] for each in case.media]
+    rows = [case.io[f"embedding.{each}"][0] for each in case.media]
     return model.embed_prompt(prompt_of(case, model), rows)
 
 
@@ -125,8 +125,7 @@ def test_input_embeddings_from_media_files(
             if file not in encoded:
                 data = (golden / "preprocess_io" / file).read_bytes()
                 array = load(Modality(modality), data, MediaOptions(), MediaLimits())
-                embedding = model.embed_media(Modality(modality), array[np.newaxis])
-                encoded[file] = model.project(embedding)[0]
+                encoded[file] = model.embed_media(Modality(modality), array[np.newaxis])[0]
         rows = [encoded[file] for [file] in case.facts["files"].values()]
         embeds = model.embed_prompt(prompt_of(case, model), rows)
         near(embeds, case["inputs_embeds"][0], END_TO_END_TOLERANCE)

@@ -19,6 +19,7 @@ from pandagpt.engine.frames import receive, send
 from pandagpt.engine.messages import (
     Abort,
     Add,
+    Embed,
     Events,
     Failed,
     Failure,
@@ -52,7 +53,7 @@ class EngineServer:
         while (frame := receive(self._channel)) is not None:
             message = from_frame(frame)
             assert self._worker, "nothing is asked of an engine that is not ready"
-            assert isinstance(message, Add | Abort)
+            assert isinstance(message, Add | Embed | Abort)
             self._worker.put(message)
             # Their media must not stay until the next message comes.
             del frame, message

@@ -11,9 +11,9 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.messages import Abort, Add
-from pandagpt.engine.request import Event, GenerateRequest, check_length
-from pandagpt.engine.stream import DeltaStream
+from pandagpt.engine.messages import Abort, Add, Embed
+from pandagpt.engine.request import Embeddings, EmbedRequest, Event, GenerateRequest, check_length
+from pandagpt.engine.stream import DeltaStream, Reply
 from pandagpt.errors import EngineFailure, Overloaded, PandaError
 
 Deliver = Callable[[Iterable[Event]], None]
@@ -36,7 +36,7 @@ class Link(Protocol):
         """`ended` comes once, after the last events. Another loop may take over an idle link."""
         ...
 
-    def send(self, message: Add | Abort) -> None:
+    def send(self, message: Add | Embed | Abort) -> None:
         """Never blocks."""
         ...
 
@@ -49,7 +49,7 @@ class EngineClient:
     def __init__(self, link: Link, config: EngineConfig) -> None:
         self._link = link
         self._max_requests = config.max_rows + config.max_queue
-        self._streams: WeakValueDictionary[str, DeltaStream] = WeakValueDictionary()
+        self._streams: WeakValueDictionary[str, DeltaStream | Reply] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_draining = False
 
@@ -71,6 +71,19 @@ class EngineClient:
         self._streams[request.request_id] = stream
         self._link.send(Add(request))
         return stream
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        """Raises Overloaded at once, or what one of its media has failed by. May be cancelled."""
+        self._refuse_if_full()
+        self._enter_loop()
+        reply = Reply()
+        self._streams[request.request_id] = reply
+        self._link.send(Embed(request))
+        try:
+            return await reply.future
+        except asyncio.CancelledError:
+            self._abort(request.request_id)
+            raise
 
     async def drain(self, timeout_seconds: float) -> bool:
         """Accepts nothing more; whether all that was accepted has ended in time."""

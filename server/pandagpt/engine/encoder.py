@@ -1,4 +1,4 @@
-"""Preprocessed media in, projected rows of the language model's width out.
+"""Preprocessed media and texts in, ImageBind's embeddings out.
 
 Media of all waiting requests are encoded together, by modality and shape. A batch that fails
 is tried again item by item, so that only the guilty medium fails. Knows no requests.
@@ -40,7 +40,7 @@ class EncodedMedia:
 
 
 MediaCache = BoundedCache[MediaKey, Tensor]
-"""Projected rows by content."""
+"""Embeddings by content."""
 
 
 class Encoder:
@@ -72,10 +72,10 @@ class Encoder:
     @torch.inference_mode()
     def _rows(self, media: list[MediaInput]) -> list[Tensor]:
         batch = np.stack([medium.array for medium in media])
-        rows_BH = self._model.project(self._model.embed_media(media[0].modality, batch))
-        if not rows_BH.isfinite().all():
+        rows_BE = self._model.embed_media(media[0].modality, batch)
+        if not rows_BE.isfinite().all():
             raise FloatingPointError("an embedding is not finite")
-        return [row.clone() for row in rows_BH]
+        return [row.clone() for row in rows_BE]
 
 
 def _failure(media: MediaInput, error: Exception) -> EngineFailure:

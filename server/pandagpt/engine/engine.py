@@ -9,6 +9,7 @@ import secrets
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 from torch import Tensor
 
 from pandagpt.engine.answer import Answer
@@ -17,7 +18,14 @@ from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKe
 from pandagpt.engine.grammar import CompiledGrammar, Matcher
 from pandagpt.engine.pace import Pace
 from pandagpt.engine.prefix_cache import PrefixCache, Trail
-from pandagpt.engine.request import Delta, Event, GenerateRequest, TokenLogprob, check_length
+from pandagpt.engine.request import (
+    Delta,
+    EmbedRequest,
+    Event,
+    GenerateRequest,
+    TokenLogprob,
+    check_length,
+)
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
@@ -43,7 +51,9 @@ class _Choice:
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    request: GenerateRequest
+    """A request, until its last choice has ended; without choices its media are all it wants."""
+
+    request: GenerateRequest | EmbedRequest
     keys: list[MediaKey]
     choices: list[_Choice]
     rows: dict[MediaKey, Tensor] = field(default_factory=dict)
@@ -52,7 +62,8 @@ class _Job:
 
     def __post_init__(self) -> None:
         self.num_open = len(self.choices)
-        self.is_compiling = self.request.params.grammar is not None
+        request = self.request
+        self.is_compiling = isinstance(request, GenerateRequest) and bool(request.params.grammar)
 
     @property
     def is_ready(self) -> bool:
@@ -98,21 +109,20 @@ class Engine:
     def num_requests(self) -> int:
         return len(self._jobs)
 
-    def add(self, request: GenerateRequest) -> list[EncodeJob]:
-        """The media that must be encoded before the request can run; none: it runs."""
+    def add(self, request: GenerateRequest | EmbedRequest) -> tuple[list[EncodeJob], list[Event]]:
+        """The media that must be encoded before the request can run; none: it runs, or is over."""
         assert request.request_id not in self._jobs, "request ids are unique"
-        check_length(request.prompt, self._runner.max_model_len)
         job = _Job(
             request,
             [(request.cache_salt, medium.digest) for medium in request.media],
-            [self._new_choice(request, index) for index in range(request.n)],
+            self._new_choices(request),
         )
         self._jobs[request.request_id] = job
         needed = self._find_media(job)
         # From here on only the encoder holds the pixels and samples, and only until it is done.
-        job.request = replace(request, media=())
-        self._start_if_ready(job)
-        return needed
+        empty = np.empty(0, np.float32)
+        job.request = replace(request, media=tuple(replace(m, array=empty) for m in request.media))
+        return needed, self._start_if_ready(job)
 
     def add_media(self, encoded: EncodedMedia) -> list[Event]:
         _, jobs = self._encoding.pop(encoded.key, (None, []))
@@ -121,10 +131,11 @@ class Engine:
                 event for job in jobs for event in self.fail(job.request.request_id, encoded.row)
             ]
         self._media.put(encoded.key, encoded.row)
+        events = []
         for job in jobs:
             job.rows[encoded.key] = encoded.row
-            self._start_if_ready(job)
-        return []
+            events += self._start_if_ready(job)
+        return events
 
     def add_grammar(self, compiled: CompiledGrammar) -> list[Event]:
         if (job := self._jobs.get(compiled.request_id)) is None:
@@ -134,8 +145,7 @@ class Engine:
         for choice in job.choices:
             choice.matcher = compiled.matcher.copy()
         job.is_compiling = False
-        self._start_if_ready(job)
-        return []
+        return self._start_if_ready(job)
 
     def abort(self, request_id: str) -> None:
         """Its rows are free for the next step; nothing more is said of it."""
@@ -181,6 +191,12 @@ class Engine:
 
     # -- joining
 
+    def _new_choices(self, request: GenerateRequest | EmbedRequest) -> list[_Choice]:
+        if isinstance(request, EmbedRequest):
+            return []
+        check_length(request.prompt, self._runner.max_model_len)
+        return [self._new_choice(request, index) for index in range(request.n)]
+
     def _new_choice(self, request: GenerateRequest, index: int) -> _Choice:
         params, length = request.params, len(request.prompt)
         max_tokens = min(params.max_tokens, self._runner.max_model_len - length)
@@ -203,10 +219,17 @@ class Engine:
             self._encoding[key][1].append(job)
         return needed
 
-    def _start_if_ready(self, job: _Job) -> None:
+    def _start_if_ready(self, job: _Job) -> list[Event]:
         """Only the first choice: its siblings copy the prompt once it has been read."""
-        if job.is_ready:
+        if not job.is_ready:
+            return []
+        if job.choices:
             self._scheduler.add(job.choices[0].sequence)
+            return []
+        request_id = job.request.request_id
+        del self._jobs[request_id]
+        modalities = [medium.modality for medium in job.request.media]
+        return [(request_id, self._runner.embeddings(modalities, [job.rows[k] for k in job.keys]))]
 
     # -- one step
 
@@ -215,6 +238,7 @@ class Engine:
         if choice.is_begun:
             return True
         request = job.request
+        assert isinstance(request, GenerateRequest)
         try:
             rows = [job.rows[key] for key in job.keys]
             self._runner.begin(chunk.sequence, request.prompt, rows, request.params)

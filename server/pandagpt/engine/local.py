@@ -9,7 +9,7 @@ from functools import partial
 
 from pandagpt.engine.client import Deliver
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.messages import Abort, Add
+from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import Event
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import EngineFailure
@@ -37,7 +37,7 @@ class LocalEngine:
     ) -> None:
         self._loop, self._deliver, self._on_end = loop, deliver, ended
 
-    def send(self, message: Add | Abort) -> None:
+    def send(self, message: Add | Embed | Abort) -> None:
         self._worker.put(message)
 
     def close(self) -> None:

@@ -13,7 +13,14 @@ import numpy as np
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.frames import Frame
-from pandagpt.engine.request import Delta, Event, GenerateRequest, MediaInput
+from pandagpt.engine.request import (
+    Delta,
+    Embeddings,
+    EmbedRequest,
+    Event,
+    GenerateRequest,
+    MediaInput,
+)
 from pandagpt.errors import (
     CheckpointError,
     EngineFailure,
@@ -46,6 +53,11 @@ class Start:
 @dataclass(frozen=True, slots=True)
 class Add:
     request: GenerateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    request: EmbedRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,24 +117,28 @@ class Events:
 
     deltas: tuple[tuple[str, Delta], ...]
     failures: tuple[tuple[str, Failure], ...] = ()
+    embeddings: tuple[tuple[str, Embeddings], ...] = ()
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Self:
-        deltas, failures = [], []
+        deltas, embeddings, failures = [], [], []
         for request_id, event in events:
             if isinstance(event, Delta):
                 deltas.append((request_id, event))
+            elif isinstance(event, Embeddings):
+                embeddings.append((request_id, event))
             else:
                 failures.append((request_id, Failure.of(event)))
-        return cls(tuple(deltas), tuple(failures))
+        return cls(tuple(deltas), tuple(failures), tuple(embeddings))
 
     def __iter__(self) -> Iterator[Event]:
         yield from self.deltas
+        yield from self.embeddings
         for request_id, failure in self.failures:
             yield request_id, failure.error
 
 
-ToEngine = Start | Add | Abort
+ToEngine = Start | Add | Embed | Abort
 FromEngine = Ready | Failed | Events
 Message = ToEngine | FromEngine
 
@@ -143,26 +159,40 @@ class _AddHeader:
     media: tuple[_MediumFacts, ...]
 
 
-_KINDS: tuple[type, ...] = (Start, _AddHeader, Abort, Ready, Failed, Events)
+@dataclass(frozen=True, slots=True)
+class _EmbedHeader:
+    """An `Embed`, likewise."""
+
+    request: EmbedRequest
+    media: tuple[_MediumFacts, ...]
+
+
+_KINDS: tuple[type, ...] = (Start, _AddHeader, _EmbedHeader, Abort, Ready, Failed, Events)
 _DECODERS = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
 _encode = msgspec.msgpack.Encoder().encode
 
 
 def to_frame(message: Message) -> Frame:
-    if not isinstance(message, Add):
+    if not isinstance(message, Add | Embed):
         return Frame(_KINDS.index(type(message)), _encode(message))
     media = message.request.media
-    header = _AddHeader(replace(message.request, media=()), tuple(map(_facts, media)))
+    facts = tuple(map(_facts, media))
+    if isinstance(message, Add):
+        header = _AddHeader(replace(message.request, media=()), facts)
+    else:
+        header = _EmbedHeader(replace(message.request, media=()), facts)
     buffers = [_bytes(medium.array) for medium in media]
-    return Frame(_KINDS.index(_AddHeader), _encode(header), buffers)
+    return Frame(_KINDS.index(type(header)), _encode(header), buffers)
 
 
 def from_frame(frame: Frame) -> Message:
     message = _DECODERS[frame.kind].decode(frame.header)
-    if not isinstance(message, _AddHeader):
+    if not isinstance(message, _AddHeader | _EmbedHeader):
         return message
-    media = [_medium(*pair) for pair in zip(message.media, frame.buffers, strict=True)]
-    return Add(replace(message.request, media=tuple(media)))
+    media = tuple(_medium(*pair) for pair in zip(message.media, frame.buffers, strict=True))
+    if isinstance(message, _AddHeader):
+        return Add(replace(message.request, media=media))
+    return Embed(replace(message.request, media=media))
 
 
 def _facts(medium: MediaInput) -> _MediumFacts:

@@ -16,7 +16,17 @@ from queue import SimpleQueue
 
 from pandagpt.engine.client import Deliver
 from pandagpt.engine.frames import Frame, FrameFeed, receive, send
-from pandagpt.engine.messages import Abort, Add, Events, Failed, Ready, Start, from_frame, to_frame
+from pandagpt.engine.messages import (
+    Abort,
+    Add,
+    Embed,
+    Events,
+    Failed,
+    Ready,
+    Start,
+    from_frame,
+    to_frame,
+)
 from pandagpt.errors import OperatorError
 from pandagpt.logs import get_logger
 
@@ -75,7 +85,7 @@ class EngineProcess:
         self._loop, self._deliver, self._on_end = loop, deliver, ended
         loop.add_reader(self._socket.fileno(), self._read)
 
-    def send(self, message: Add | Abort) -> None:
+    def send(self, message: Add | Embed | Abort) -> None:
         self._outbox.put(to_frame(message))
 
     def close(self) -> None:

@@ -75,6 +75,27 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbedRequest:
+    """`media` may be texts too: the ids that ImageBind's text encoder reads."""
+
+    request_id: str
+    media: tuple[MediaInput, ...]
+    cache_salt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """[media, dimensions] float32 as bytes, in ImageBind's own scale."""
+
+    dimensions: int
+    data: bytes
+
+    @property
+    def array(self) -> np.ndarray:
+        return np.frombuffer(self.data, np.float32).reshape(-1, self.dimensions)
+
+
+@dataclass(frozen=True, slots=True)
 class TokenLogprob:
     token_id: int
     text: str
@@ -95,7 +116,7 @@ class Delta:
     cached_tokens: int = 0
 
 
-Event = tuple[str, Delta | PandaError]
+Event = tuple[str, Delta | Embeddings | PandaError]
 """Of which request, and what: an error is its last event."""
 
 

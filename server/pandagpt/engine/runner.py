@@ -11,10 +11,11 @@ from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.prefix_cache import BLOCK_TOKENS
-from pandagpt.engine.request import SamplingParams
+from pandagpt.engine.request import Embeddings, SamplingParams
 from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
 from pandagpt.engine.scheduler import Chunk, Move, Plan, Restore
 from pandagpt.engine.sequence import Sequence
+from pandagpt.media.modality import Modality
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import Prompt
@@ -39,7 +40,7 @@ class Runner:
     def begin(
         self, sequence: Sequence, prompt: Prompt, rows: Sequences[Tensor], params: SamplingParams
     ) -> None:
-        """`rows` are the projected media, by the prompt's indices."""
+        """`rows` are the media's embeddings, by the prompt's indices."""
         slots = {position for position, _ in prompt.slots}
         ids = [t for i, t in enumerate(prompt.token_ids) if i not in slots]
         end_ids = (self._model.tokenizer.eos_id, *params.stop_token_ids)
@@ -50,6 +51,14 @@ class Runner:
     def constrain(self, sequence: Sequence, allowed_V: np.ndarray) -> None:
         """Of all tokens only these may be sampled next."""
         self._states[sequence].allowed_V = allowed_V
+
+    def embeddings(self, modalities: Sequences[Modality], rows: Sequences[Tensor]) -> Embeddings:
+        """As the encoders gave them: without the gains that balance media in a prompt."""
+        gains = [self._model.gain_of(modality) for modality in modalities]
+        rows_NE = (
+            torch.stack(list(rows)).float() / torch.tensor(gains, device=rows[0].device)[:, None]
+        )
+        return Embeddings(rows_NE.shape[1], rows_NE.cpu().numpy().tobytes())
 
     def drop_prompt(self, sequence: Sequence) -> None:
         """Once read, the prompt lives on in the cache alone."""

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
-from pandagpt.engine.request import Delta
+from pandagpt.engine.request import Delta, Embeddings
 from pandagpt.errors import PandaError
 
 
@@ -25,7 +25,8 @@ class DeltaStream:
         """Nothing more will come from the engine."""
         return self._num_open == 0
 
-    def put(self, event: Delta | PandaError) -> None:
+    def put(self, event: Delta | Embeddings | PandaError) -> None:
+        assert not isinstance(event, Embeddings)
         if isinstance(event, PandaError):
             self._error, self._num_open = event, 0
         else:
@@ -71,6 +72,26 @@ class DeltaStream:
             raise
         finally:
             self._waiter = None
+
+
+class Reply:
+    """One request's only event. Lives in one event loop."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Embeddings] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_over(self) -> bool:
+        return self.future.done()
+
+    def put(self, event: Delta | Embeddings | PandaError) -> None:
+        assert not isinstance(event, Delta)
+        if self.future.done():
+            return
+        if isinstance(event, PandaError):
+            self.future.set_exception(event)
+        else:
+            self.future.set_result(event)
 
 
 def _merged(deltas: list[Delta]) -> Delta:

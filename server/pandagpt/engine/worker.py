@@ -15,8 +15,8 @@ from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, Encoder
 from pandagpt.engine.engine import Engine, engine_failure
 from pandagpt.engine.grammar import CompiledGrammar, CompileJob, compiler_of
-from pandagpt.engine.messages import Abort, Add
-from pandagpt.engine.request import Event, GenerateRequest, SamplingParams
+from pandagpt.engine.messages import Abort, Add, Embed
+from pandagpt.engine.request import EmbedRequest, Event, GenerateRequest, SamplingParams
 from pandagpt.engine.runner import Runner
 from pandagpt.errors import PandaError
 from pandagpt.logs import get_logger
@@ -31,7 +31,7 @@ class Shutdown:
     pass
 
 
-Message = Add | Abort | EncodedMedia | CompiledGrammar | Shutdown
+Message = Add | Embed | Abort | EncodedMedia | CompiledGrammar | Shutdown
 
 
 class Worker:
@@ -68,7 +68,7 @@ class Worker:
         """False if it takes longer, or if the first pass has failed (which is logged)."""
         return self._has_started.wait(timeout_seconds) and self._is_warm
 
-    def put(self, message: Add | Abort) -> None:
+    def put(self, message: Add | Embed | Abort) -> None:
         self._inbox.put(message)
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ class Worker:
     def _handle(self, engine: Engine, messages: list[Message]) -> list[Event]:
         events: list[Event] = []
         for message in messages:
-            if isinstance(message, Add):
+            if isinstance(message, Add | Embed):
                 events += self._add(engine, message.request)
             elif isinstance(message, Abort):
                 engine.abort(message.request_id)
@@ -131,17 +131,17 @@ class Worker:
                 events += engine.add_grammar(message)
         return events
 
-    def _add(self, engine: Engine, request: GenerateRequest) -> list[Event]:
+    def _add(self, engine: Engine, request: GenerateRequest | EmbedRequest) -> list[Event]:
         try:
-            jobs = engine.add(request)
+            jobs, events = engine.add(request)
         except Exception:
             log.exception("request_refused_by_engine", request_id=request.request_id)
             return engine.fail(request.request_id, engine_failure())
         for job in jobs:
             self._encoder_inbox.put(job)
-        if grammar := request.params.grammar:
+        if isinstance(request, GenerateRequest) and (grammar := request.params.grammar):
             self._compiler_inbox.put(CompileJob(request.request_id, grammar))
-        return []
+        return events
 
     # -- on the encoder's thread
 

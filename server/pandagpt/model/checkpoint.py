@@ -18,7 +18,7 @@ from pandagpt.errors import CheckpointError
 from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
 from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
 from pandagpt.model.decoder import Decoder
-from pandagpt.model.folder import load_tokenizer
+from pandagpt.model.folder import load_tokenizer, text_tokenizer
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.llama import Llama
 from pandagpt.model.lora import MergedWeights, lora_key
@@ -31,7 +31,7 @@ from pandagpt.model.manifest import (
     FileFacts,
     Manifest,
 )
-from pandagpt.model.pandagpt import Encoders, PandaGPT, text_tokenizer
+from pandagpt.model.pandagpt import Encoders, PandaGPT
 from pandagpt.model.tensor_files import Shapes, TensorFiles, write_tensors
 from pandagpt.model.tokenizer import Tokenizer
 

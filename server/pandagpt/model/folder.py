@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pandagpt.errors import CheckpointError
+from pandagpt.media.text import TextTokenizer
 from pandagpt.model.chat_template import ChatTemplate, read_chat_template
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.hf_config import CONFIG_FILE, read_config, read_json
@@ -43,7 +44,10 @@ def is_bundle(folder: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """`chat_template` None: the prompt is PandaGPT's, as it always is for a bundle."""
+    """`chat_template` None: the prompt is PandaGPT's, as it always is for a bundle.
+
+    `embed_dim` and `text_tokenizer` are those of the encoders, where there are any.
+    """
 
     name: str
     llama: LlamaConfig
@@ -52,6 +56,8 @@ class ModelFacts:
     reads_media: bool
     fusion: Fusion = "sum"
     chat_template: ChatTemplate | None = None
+    embed_dim: int = 0
+    text_tokenizer: TextTokenizer | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -60,7 +66,14 @@ class ModelFacts:
         manifest = Manifest.read(folder)
         tokenizer = load_tokenizer(folder / TOKENIZER_FILE, manifest.llama)
         return cls(
-            manifest.name, manifest.llama, tokenizer, manifest.max_model_len, True, manifest.fusion
+            manifest.name,
+            manifest.llama,
+            tokenizer,
+            manifest.max_model_len,
+            reads_media=True,
+            fusion=manifest.fusion,
+            embed_dim=manifest.imagebind.embed_dim,
+            text_tokenizer=text_tokenizer(manifest, tokenizer),
         )
 
     @classmethod
@@ -117,3 +130,10 @@ def _settings(folder: Path) -> Mapping[str, Any]:
 def _named(token: str | Mapping[str, Any] | None) -> str | None:
     """Either the token or, in older folders, an object that holds it."""
     return token["content"] if isinstance(token, Mapping) else token
+
+
+def text_tokenizer(manifest: Manifest, tokenizer: Tokenizer) -> TextTokenizer:
+    length = manifest.imagebind.text_context_length
+    if manifest.text_tokenizer == "clip":
+        return TextTokenizer.clip(length)
+    return TextTokenizer.sentencepiece(tokenizer.encode, tokenizer.vocab_size, length)

@@ -15,7 +15,6 @@ from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
 from pandagpt.model.decoder import Decoder
 from pandagpt.model.imagebind import ImageBind
-from pandagpt.model.manifest import Manifest
 from pandagpt.model.prompt import Fusion, Prompt
 from pandagpt.model.tokenizer import Tokenizer
 
@@ -66,7 +65,10 @@ class PandaGPT:
         dtype = torch.int64 if modality is Modality.TEXT else self.dtype
         inputs = torch.tensor(batch, dtype=dtype, device=self.device)
         embedding_BE = self.encoders.imagebind.encode(modality, inputs)
-        return embedding_BE * self.encoders.gains.get(modality, 1.0)
+        return embedding_BE * self.gain_of(modality)
+
+    def gain_of(self, modality: Modality) -> float:
+        return self.encoders.gains.get(modality, 1.0)
 
     @torch.inference_mode()
     def project(self, embedding_BE: Tensor) -> Tensor:
@@ -74,20 +76,15 @@ class PandaGPT:
 
     @torch.inference_mode()
     def embed_prompt(self, prompt: Prompt, rows: Sequence[Tensor]) -> Tensor:
-        """[T, H]. `rows[i]` is medium i's projected row [H]; a slot takes the sum of its media.
+        """[T, H]. `rows[i]` is medium i's embedding [E]; a slot is its media's projected sum.
 
-        Each row was projected alone, so the projection's bias counts once a medium, as in the
+        Each is projected before the sum, so the projection's bias counts once a medium, as in the
         reference (model facts, 3.2).
         """
         ids_T = torch.tensor(prompt.token_ids, device=self.device)
         embeds_TH = self.llama.embed(ids_T)
+        if prompt.slots:
+            projected = self.project(torch.stack(list(rows)))
         for position, slot in prompt.slots:
-            embeds_TH[position] = torch.stack([rows[index] for index in slot.media]).sum(0)
+            embeds_TH[position] = projected[list(slot.media)].sum(0)
         return embeds_TH
-
-
-def text_tokenizer(manifest: Manifest, tokenizer: Tokenizer) -> TextTokenizer:
-    length = manifest.imagebind.text_context_length
-    if manifest.text_tokenizer == "clip":
-        return TextTokenizer.clip(length)
-    return TextTokenizer.sentencepiece(tokenizer.encode, tokenizer.vocab_size, length)

@@ -6,6 +6,7 @@ SERVERS = {
     peer.name: peer
     for peer in (
         ours.PEER,
+        ours.INT8,
         transformers_serve.PEER,
         vllm.PEER,
         llama_cpp.F16,

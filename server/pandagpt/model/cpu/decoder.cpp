@@ -21,7 +21,7 @@
 #endif
 
 #if defined(__AVX512F__)
-constexpr int LANES = 16, TILE = 8;
+constexpr int LANES = 16, TILE = 12;
 #else
 constexpr int LANES = 8, TILE = 6;
 #endif
@@ -33,6 +33,9 @@ typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(int32_t))));
 // One panel is this many rows of a matrix (columns of its output), side by side for each input.
 // TILE tokens times its two vectors, and the loads beside them, fill the vector registers.
 constexpr int PANEL = 2 * LANES;
+
+// How far ahead of their use weights are asked for, in elements.
+constexpr int AHEAD = 64 * PANEL;
 
 extern "C" {
 
@@ -181,14 +184,16 @@ void tile(const float* a, const Matrix& b, int panel, float* c, bool add) {
   const W* weights = static_cast<const W*>(b.data) + panel * panel_size;
   vec sums[m][vecs] = {};
   for (int k = 0; k < num_in; ++k) {
+    // Weights beyond the caches stream in pages, at whose borders the processor stops looking ahead.
+    if constexpr (m > 3) __builtin_prefetch(weights + size_t(k) * PANEL + AHEAD);
     vec w[vecs];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int v = 0; v < vecs; ++v)
       w[v] = load(weights + v / 2 * panel_size + size_t(k) * PANEL + v % 2 * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int i = 0; i < m; ++i) {
-      vec input = splat(a[size_t(k) * m + i]);
-#pragma GCC unroll 8
+      const float input = a[size_t(k) * m + i];
+#pragma GCC unroll 16
       for (int v = 0; v < vecs; ++v) sums[i][v] += input * w[v];
     }
   }
