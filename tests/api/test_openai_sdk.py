@@ -70,7 +70,7 @@ def test_extras(sdk: openai.OpenAI) -> None:
 
 
 def test_models(sdk: openai.OpenAI) -> None:
-    assert [model.id for model in sdk.models.list()] == ["golden"]
+    assert [model.id for model in sdk.models.list()] == ["golden", "golden-embedding"]
     assert sdk.models.retrieve("golden").owned_by == "pandagpt"
 
 

@@ -99,4 +99,5 @@ async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
         "/v1/models",
         "/v1/models/{model_id}",
         "/v1/chat/completions",
+        "/v1/embeddings",
     }

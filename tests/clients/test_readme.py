@@ -34,6 +34,11 @@ def test_sdk_sees_red(tiny_url: str) -> None:
     assert "red" in run(tiny_url, sys.executable, "-c", block("python", "from openai"))
 
 
+def test_sdk_finds_the_sound_of_a_picture(tiny_url: str) -> None:
+    out = run(tiny_url, sys.executable, "-c", block("python", "import numpy"))
+    assert out == "frog.wav\n"
+
+
 @pytest.mark.parametrize("command", ["make serve", "make test"])
 def test_the_two_commands_are_targets(command: str) -> None:
     assert command in block("sh", "make serve")

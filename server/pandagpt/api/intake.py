@@ -6,24 +6,35 @@ media take in memory, for which requests wait.
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
+from pandagpt.api.embedding import Item, Source, TextSource
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
 from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import MediaInput, check_length
-from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError, UnsupportedContentType
+from pandagpt.errors import (
+    ContextLengthExceeded,
+    InvalidValue,
+    Overloaded,
+    RequestError,
+    UnsupportedContentType,
+)
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes, digest, load, modality_of
+from pandagpt.media.modality import Modality
+from pandagpt.media.text import TextTokenizer
 from pandagpt.model.prompt import Prompt
 
 # No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
@@ -47,6 +58,20 @@ class EngineInput:
             for _, slot in self.prompt.slots
         )
         return Counter(kind for slot_kinds in kinds for kind in slot_kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """A text as the engine embeds it, and how many tokens it has."""
+
+    input: MediaInput
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedInput:
+    media: tuple[MediaInput, ...]
+    num_tokens: int
 
 
 class Intake:
@@ -89,6 +114,31 @@ class Intake:
                 await stack.enter_async_context(self._room.held(num_bytes))
                 media = await self._load_all(conversation.media)
             yield EngineInput(prompt, media)
+
+    @asynccontextmanager
+    async def read_sources(
+        self, items: Sequence[Item], tokenizer: TextTokenizer, *, is_cut: bool
+    ) -> AsyncGenerator[EmbedInput]:
+        """Texts and media of all items, in order; to be left as `read`. Texts may be `is_cut`."""
+        sources = [source for item in items for source in item]
+        media = [source for source in sources if isinstance(source, MediaSource)]
+        num_bytes = sum(array_bytes(source.modality) for source in media)
+        self._refuse_too_many(num_bytes)
+        async with AsyncExitStack() as stack:
+            with self._pending():
+                read = partial(_read_texts, sources, tokenizer, is_cut=is_cut)
+                texts = await self._run(read)
+                await stack.enter_async_context(self._room.held(num_bytes))
+                loaded = iter(await self._load_all(media))
+            inputs = [texts[i].input if i in texts else next(loaded) for i in range(len(sources))]
+            num_tokens = len(media) + sum(text.num_tokens for text in texts.values())
+            yield EmbedInput(tuple(inputs), num_tokens)
+
+    def _refuse_too_many(self, num_bytes: int) -> None:
+        limit = self._room.num_bytes
+        if num_bytes > limit:
+            message = f"The media take {num_bytes} bytes once decoded; the limit is {limit}."
+            raise InvalidValue(f"{message} Send them in several requests.", "input")
 
     @contextmanager
     def _pending(self) -> Generator[None]:
@@ -142,6 +192,29 @@ def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
     except RequestError as error:
         raise error.at(source.param) from None
     return MediaInput(modality, array, digest(modality, data, source.options))
+
+
+def _read_texts(
+    sources: Sequence[Source], tokenizer: TextTokenizer, *, is_cut: bool
+) -> dict[int, TextInput]:
+    """By their places among the sources. Raises ContextLengthExceeded unless they are cut."""
+    texts = {}
+    for index, source in enumerate(sources):
+        if isinstance(source, TextSource):
+            try:
+                texts[index] = _read_text(source.text, tokenizer, is_cut=is_cut)
+            except RequestError as error:
+                raise error.at(source.param) from None
+    return texts
+
+
+def _read_text(text: str, tokenizer: TextTokenizer, *, is_cut: bool) -> TextInput:
+    limit = tokenizer.context_length
+    # What is longer than this has more tokens in any case, and would only take time.
+    text = text[: (limit + 1) * MAX_CHARS_PER_TOKEN]
+    row = tokenizer.encode(text, "keep_end" if is_cut else "refuse")
+    name = f"text-{hashlib.sha256(row.tobytes()).hexdigest()}"
+    return TextInput(MediaInput(Modality.TEXT, row, name), min(len(tokenizer.ids(text)), limit))
 
 
 def _read(source: MediaSource, max_bytes: int) -> bytes:
