@@ -15,7 +15,7 @@ from pandagpt.api.errors import http_response, response_of
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, embeddings, health, models
+from pandagpt.api.routes import chat, completions, embeddings, health, models
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
@@ -64,7 +64,13 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for router in (health.router, models.router, chat.router, embeddings.router):
+    for router in (
+        health.router,
+        models.router,
+        chat.router,
+        completions.router,
+        embeddings.router,
+    ):
         app.include_router(router)
     return app
 

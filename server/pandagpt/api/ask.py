@@ -6,25 +6,28 @@ a status of its own.
 
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from fastapi import Request
 
+from pandagpt.api.answer_form import AnswerForm
+from pandagpt.api.errors import sse_data
 from pandagpt.api.generation import Generation, Usage, start
 from pandagpt.api.intake import EngineInput
 from pandagpt.api.sampling import sampling_params
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
-from pandagpt.api.sse import EventStream
+from pandagpt.api.sse import DONE, EventStream, failing_softly, frame
 from pandagpt.api.state import caller_of, find_model, log_of, state_of
 from pandagpt.engine.request import GenerateRequest, SamplingParams
+from pandagpt.errors import PandaError
 
 
 async def ask(request: Request, chat: ChatRequest) -> Generation:
     state = state_of(request)
     model = find_model(state.holder.serving, chat.model)
     async with state.intake.read(chat, model) as given:
-        params = sampling_params(chat, model, len(given.prompt))
+        params = sampling_params(chat, model, len(given.prompt), AnswerForm.of(chat))
         return await begin(request, model, [(given, params)], chat.n)
 
 
@@ -58,7 +61,17 @@ async def begin(
 
 
 def streamed(
-    request: Request, generation: Generation, frames: AsyncGenerator[bytes]
+    request: Request,
+    generation: Generation,
+    frames: AsyncGenerator[bytes],
+    failed: Callable[[PandaError], bytes] | None = None,
 ) -> EventStream:
+    """`failed` frames an error; as chunks end otherwise: with `[DONE]`."""
+    request_id = log_of(request).request_id
+
+    def ended(error: PandaError) -> bytes:
+        return frame(sse_data(error, request_id)) + DONE
+
     interval = state_of(request).settings.sse_keep_alive_interval
-    return EventStream(frames, generation.close, interval)
+    softly = failing_softly(frames, failed or ended, request_id)
+    return EventStream(softly, generation.close, interval)

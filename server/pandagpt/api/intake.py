@@ -18,8 +18,10 @@ from typing import TypeVar
 from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.embedding import Item, Source, TextSource
+from pandagpt.api.raw_prompt import raw_prompt
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
+from pandagpt.api.schemas.completion import CompletionRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
 from pandagpt.api.tools import Toolbox
@@ -134,6 +136,32 @@ class Intake:
             num_tokens = len(media) + sum(text.num_tokens for text in texts.values())
             yield EmbedInput(tuple(inputs), num_tokens)
 
+    async def read_prompts(
+        self, asked: CompletionRequest, model: ServedModel
+    ) -> list[tuple[EngineInput, str]]:
+        """Raw prompts without a template, and their texts. Raises Overloaded, InvalidValue or
+        ContextLengthExceeded."""
+        with self._pending():
+            return [
+                await self._raw_prompt(prompt, index, asked, model)
+                for index, prompt in enumerate(asked.prompt)
+            ]
+
+    async def _raw_prompt(
+        self, given: str | list[int], index: int, asked: CompletionRequest, model: ServedModel
+    ) -> tuple[EngineInput, str]:
+        read = partial(raw_prompt, given, model, begins=asked.add_special_tokens)
+        try:
+            if isinstance(given, str):
+                _refuse_far_too_long(len(given), model)
+            is_long = len(given) > MAX_INLINE_CHARS
+            prompt, text = await self._run(read) if is_long else read()
+            check_length(prompt, model.max_model_len)
+        except RequestError as error:
+            is_alone = len(asked.prompt) == 1
+            raise error.at("prompt" if is_alone else f"prompt[{index}]") from None
+        return EngineInput(prompt, ()), text
+
     def _refuse_too_many(self, num_bytes: int) -> None:
         limit = self._room.num_bytes
         if num_bytes > limit:
@@ -163,9 +191,7 @@ class Intake:
         self, conversation: Conversation, chat: ChatRequest, model: ServedModel
     ) -> Prompt:
         num_chars = conversation.num_chars
-        if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
-            at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
-            raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
+        _refuse_far_too_long(num_chars, model)
         arguments = (conversation.turns, chat.fusion or model.fusion)
         if num_chars > MAX_INLINE_CHARS:
             prompt = await self._run(model.prompt, *arguments)
@@ -176,6 +202,13 @@ class Intake:
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+
+def _refuse_far_too_long(num_chars: int, model: ServedModel) -> None:
+    """Before it is tokenised, which takes its time."""
+    if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
+        at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
+        raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
 
 
 def _refuse_unread(media: Sequence[MediaSource], model: ServedModel) -> None:

@@ -11,7 +11,7 @@ from pandagpt.api.completion import ChunkStream, Heading, whole
 from pandagpt.api.generation import Generation, unless_gone
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
 from pandagpt.api.sse import EventStream
-from pandagpt.api.state import log_of, state_of
+from pandagpt.api.state import state_of
 from pandagpt.api.tools import Toolbox
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
@@ -47,8 +47,8 @@ async def create_chat_completion(request: Request) -> Response:
 def _stream(
     request: Request, chat: ChatRequest, generation: Generation, heading: Heading
 ) -> EventStream:
-    options, request_id = chat.stream_options or StreamOptions(), log_of(request).request_id
+    options = chat.stream_options or StreamOptions()
     toolbox = Toolbox.of(chat)
     readers = [toolbox.reader() for _ in range(chat.n)] if toolbox else []
-    chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, request_id, readers)
+    chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, readers)
     return streamed(request, generation, chunks.frames())

@@ -41,7 +41,9 @@ Prompts = Annotated[
 def _few_choices(n: int, info: ValidationInfo) -> int:
     if n * len(info.data.get("prompt", ())) > MAX_CHOICES:
         raise PydanticCustomError(
-            "choices", "'n' times the number of prompts may be at most {most}", {"most": MAX_CHOICES}
+            "choices",
+            "'n' times the number of prompts may be at most {most}",
+            {"most": MAX_CHOICES},
         )
     return n
 
@@ -74,9 +76,7 @@ class CompletionRequest(SamplingFields):
     stream_options: OptionsOfStream = None
     n: Annotated[NumChoices, AfterValidator(_few_choices)] = 1
     max_tokens: NumTokens = DEFAULT_MAX_TOKENS
-    logprobs: (
-        Annotated[int, Field(ge=0, le=5), AfterValidator(_no_prompt_logprobs)] | None
-    ) = None
+    logprobs: Annotated[int, Field(ge=0, le=5), AfterValidator(_no_prompt_logprobs)] | None = None
     add_special_tokens: bool = True
     """vLLM's: whether a text begins with the token of a beginning."""
 
