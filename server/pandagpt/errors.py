@@ -12,6 +12,7 @@
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
     │   ├── InvalidSchema            a JSON schema that no answer can be held to
+    │   ├── UnknownResponse          not stored, or not this caller's
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── EngineFailure                our fault, while one request was served
@@ -88,6 +89,10 @@ class MediaNotAllowed(RequestError):
 
 
 class InvalidSchema(RequestError):
+    pass
+
+
+class UnknownResponse(RequestError):
     pass
 
 

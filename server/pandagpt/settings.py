@@ -74,6 +74,12 @@ class Settings(BaseModel):
     max_decoded_mb: int = Field(
         256, ge=1, description="Decoded media that wait for the encoder; more wait undecoded."
     )
+    max_responses_mb: int = Field(
+        256, ge=1, description="Answers of /v1/responses kept with their input, all together."
+    )
+    response_ttl_s: float = Field(
+        3600, gt=0, description="How long one is kept after it was last used."
+    )
     sse_keep_alive_interval: float = Field(
         15, ge=0, description="Seconds of silence in a stream before a comment; 0 is never."
     )
@@ -98,6 +104,10 @@ class Settings(BaseModel):
     @property
     def max_decoded_bytes(self) -> int:
         return self.max_decoded_mb * MEBIBYTE
+
+    @property
+    def max_responses_bytes(self) -> int:
+        return self.max_responses_mb * MEBIBYTE
 
     @property
     def prefix_cache_bytes(self) -> int:

@@ -15,7 +15,8 @@ from pandagpt.api.errors import http_response, response_of
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, completions, embeddings, health, models
+from pandagpt.api.responses.store import ResponseStore
+from pandagpt.api.routes import chat, completions, embeddings, health, models, responses
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
@@ -41,6 +42,8 @@ def create_app(
         settings.max_decoded_bytes,
     )
 
+    responses_store = ResponseStore(settings.max_responses_bytes, settings.response_ttl_s)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         holder.start()
@@ -55,7 +58,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.panda = AppState(settings, holder, intake)
+    app.state.panda = AppState(settings, holder, intake, responses_store)
     # The last one added is the outermost.
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
@@ -70,6 +73,7 @@ def create_app(
         chat.router,
         completions.router,
         embeddings.router,
+        responses.router,
     ):
         app.include_router(router)
     return app

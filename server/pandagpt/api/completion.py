@@ -46,7 +46,7 @@ class _Choice:
     finish_reason: str | None = None
 
     def add(self, delta: Delta) -> None:
-        for piece in _pieces(delta, self.reader):
+        for piece in pieces_of(delta, self.reader):
             if isinstance(piece, str):
                 self.texts.append(piece)
             elif piece.id:
@@ -63,7 +63,7 @@ class _Choice:
         return message | {"content": None, "tool_calls": self.calls} if self.calls else message
 
 
-def _pieces(delta: Delta, reader: CallReader | None) -> list[Piece]:
+def pieces_of(delta: Delta, reader: CallReader | None) -> list[Piece]:
     if reader is None:
         return [delta.text]
     pieces = reader.feed(delta.text)
@@ -151,7 +151,7 @@ class ChunkStream:
         if reader is None:
             is_shown = delta.text or has_logprobs
             return [f'{{"content":{encode(delta.text)}}}'] if is_shown else []
-        contents = [_content(piece) for piece in _pieces(delta, reader)]
+        contents = [_content(piece) for piece in pieces_of(delta, reader)]
         return contents or ["{}"] if has_logprobs else contents
 
     def _end(self, start: str) -> bytes:
@@ -181,11 +181,14 @@ def _choice(index: int, delta: str, logprobs: str = "null", finish_reason: str =
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    content = [
+    return {"content": logprob_entries(tokens), "refusal": None}
+
+
+def logprob_entries(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    return [
         {**_logprob(token), "top_logprobs": [_logprob(other) for other in token.top]}
         for token in tokens
     ]
-    return {"content": content, "refusal": None}
 
 
 def finite(logprob: float) -> float:

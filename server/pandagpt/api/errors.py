@@ -24,6 +24,7 @@ from pandagpt.errors import (
     Overloaded,
     PandaError,
     RequestError,
+    UnknownResponse,
     UnsupportedContentType,
     UnsupportedValue,
 )
@@ -52,6 +53,7 @@ PROBLEMS: dict[type, Problem] = {
     MediaTooLarge: Problem(400, INVALID_REQUEST, "media_too_large"),
     MediaNotAllowed: Problem(400, INVALID_REQUEST, "media_url_not_allowed"),
     InvalidSchema: Problem(400, INVALID_REQUEST, "invalid_schema"),
+    UnknownResponse: Problem(404, INVALID_REQUEST, "response_not_found"),
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
     EngineFailure: Problem(500, "server_error", "internal_error"),

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import RequestLog
+from pandagpt.api.responses.store import ResponseStore
 from pandagpt.api.serving import EmbeddingModel, ModelHolder, ServedModel, Serving
 from pandagpt.errors import ModelNotFound
 from pandagpt.settings import Settings
@@ -17,6 +18,7 @@ class AppState:
     settings: Settings
     holder: ModelHolder
     intake: Intake
+    responses: ResponseStore
 
 
 def state_of(request: Request) -> AppState:

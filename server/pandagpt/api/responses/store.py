@@ -1,0 +1,122 @@
+"""Answered responses and what was asked, in memory, for as long as they are used.
+
+Bounded in bytes, in number and in time since the last use. Callers see only their own.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pandagpt.errors import InvalidValue, UnknownResponse
+
+MAX_RESPONSES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    id: str
+    data: bytes
+    """JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """`response` is JSON, the whole object; `input` the items of this turn alone."""
+
+    id: str
+    previous_id: str | None
+    response: bytes
+    input: tuple[StoredItem, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.response) + sum(len(item.data) for item in self.input)
+
+
+@dataclass(slots=True)
+class _Entry:
+    stored: StoredResponse
+    used_at: float
+
+
+class ResponseStore:
+    """Its order is the order of last use, so that what has expired stands in front."""
+
+    def __init__(
+        self,
+        max_bytes: int,
+        ttl_seconds: float,
+        max_responses: int = MAX_RESPONSES,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.max_bytes = max_bytes
+        self.num_bytes = 0
+        self._ttl_seconds = ttl_seconds
+        self._max_responses = max_responses
+        self._now = now
+        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def refuse_too_large(self, num_bytes: int) -> None:
+        if num_bytes > self.max_bytes:
+            message = f"The input has {num_bytes} bytes; at most {self.max_bytes} are stored."
+            raise InvalidValue(f"{message} Send 'store': false.", "store")
+
+    def put(self, caller: str, stored: StoredResponse) -> None:
+        """What was used least recently goes; that is this one where it is larger than all room."""
+        self._entries[caller, stored.id] = _Entry(stored, self._now())
+        self.num_bytes += stored.num_bytes
+        if stored.num_bytes > self.max_bytes:
+            self._drop((caller, stored.id))
+        self._drop_expired()
+        while self.num_bytes > self.max_bytes or len(self) > self._max_responses:
+            self._drop(next(iter(self._entries)))
+
+    def get(self, caller: str, response_id: str) -> StoredResponse:
+        """Raises UnknownResponse."""
+        self._drop_expired()
+        if (entry := self._entries.get((caller, response_id))) is None:
+            raise UnknownResponse(
+                f"No such response: '{response_id[:64]}'. It may have expired, been deleted, or "
+                "been created with 'store': false."
+            )
+        entry.used_at = self._now()
+        self._entries.move_to_end((caller, response_id))
+        return entry.stored
+
+    def delete(self, caller: str, response_id: str) -> None:
+        """Raises UnknownResponse."""
+        self.get(caller, response_id)
+        self._drop((caller, response_id))
+
+    def conversation(
+        self, caller: str, response_id: str | None, max_bytes: int
+    ) -> list[StoredResponse]:
+        """All turns up to this one, the first one first. Raises UnknownResponse, InvalidValue.
+
+        The first turn counts as used last: what others need must not expire before them.
+        """
+        turns: list[StoredResponse] = []
+        num_bytes = 0
+        while response_id is not None:
+            turns.append(self.get(caller, response_id))
+            num_bytes += turns[-1].num_bytes
+            if num_bytes > max_bytes:
+                message = f"The conversation so far has more than the limit of {max_bytes} bytes."
+                raise InvalidValue(f"{message} Begin a new one.", "previous_response_id")
+            response_id = turns[-1].previous_id
+        return turns[::-1]
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        self.num_bytes -= self._entries.pop(key).stored.num_bytes
+
+    def _drop_expired(self) -> None:
+        oldest = self._now() - self._ttl_seconds
+        while self._entries:
+            key, entry = next(iter(self._entries.items()))
+            if entry.used_at > oldest:
+                return
+            self._drop(key)
