@@ -26,8 +26,7 @@ class AnswerForm:
     @classmethod
     def of(cls, chat: ChatRequest) -> "AnswerForm":
         """Raises InvalidSchema."""
-        for param, schema in _schemas(chat):
-            _check_size(schema, param)
+        _check_size(chat)
         toolbox, schema = Toolbox.of(chat), _schema(chat)
         if toolbox is not None:
             return _with_calls(toolbox, schema)
@@ -88,8 +87,11 @@ def _schemas(chat: ChatRequest) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"tools[{index}].function.parameters", tool.function.parameters
 
 
-def _check_size(schema: dict[str, Any], param: str) -> None:
-    num_bytes = len(json.dumps(schema))
-    if num_bytes > MAX_SCHEMA_BYTES:
-        message = f"The schema has {num_bytes} bytes; the limit is {MAX_SCHEMA_BYTES}."
-        raise InvalidSchema(message, param)
+def _check_size(chat: ChatRequest) -> None:
+    """One limit for all of a request's schemas: they are compiled together."""
+    num_bytes = 0
+    for param, schema in _schemas(chat):
+        num_bytes += len(json.dumps(schema))
+        if num_bytes > MAX_SCHEMA_BYTES:
+            message = f"The schemas of a request may have {MAX_SCHEMA_BYTES} bytes in all."
+            raise InvalidSchema(message, param)

@@ -15,19 +15,19 @@ from typing import Any
 
 from pandagpt.api.schemas.chat import ChatRequest, ToolCall
 from pandagpt.api.schemas.tools import Function, NamedTool, find_tool
+from pandagpt.api.signature import signature
 from pandagpt.engine.grammar import json_rule, literal_rule
 from pandagpt.errors import InvalidSchema
 
-MAX_CALLS = 16
+MAX_CALLS = 4
+"""With `parallel_tool_calls`. A weak model rarely closes a list on its own, so there is a limit,
+and without the field one call is all."""
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 _OPENING = '[{"name":'
-_INSTRUCTION = (
-    "To call functions, answer with nothing but a list of calls, like "
-    '[{"name":"NAME","arguments":{...}}].'
-)
+_INSTRUCTION = 'To call them, write only [{"name":...,"arguments":{...}}]'
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,7 @@ class Toolbox:
 
     @property
     def instruction(self) -> str:
-        return "\n".join(
-            ["You can call these functions:", *map(_told, self.functions), _INSTRUCTION]
-        )
+        return "\n".join(["Functions:", *map(_told, self.functions), _INSTRUCTION])
 
     def rules(self) -> Iterator[str]:
         """`calls` and what it is made of. Raises InvalidSchema."""
@@ -80,7 +78,8 @@ class Toolbox:
             yield f"arguments_{i}: {json_rule(_parameters(function))}"
 
     def reader(self) -> "CallReader":
-        return CallReader([function.name for function in self.functions], self._finish_reason)
+        names = [function.name for function in self.functions]
+        return CallReader(names, self._finish_reason, self.must_call)
 
 
 NO_CALL_RULE = rf"/(?s:.+)/ & ~/(?s:{re.escape(_OPENING)}.*)/"
@@ -95,7 +94,7 @@ def calls_text(calls: Sequence[ToolCall]) -> str:
 
 def _told(function: Function) -> str:
     about = f": {function.description}" if function.description else ""
-    return f"- {function.name}{about} Arguments: {_encode(_parameters(function))}"
+    return signature(function.name, _parameters(function)) + about
 
 
 def _parameters(function: Function) -> dict[str, Any]:
@@ -129,11 +128,14 @@ Piece = str | CallPiece
 class CallReader:
     """Text in, as it comes; content and pieces of calls out. What is no call stays content."""
 
-    def __init__(self, names: Sequence[str], call_reason: str = "tool_calls") -> None:
+    def __init__(
+        self, names: Sequence[str], call_reason: str = "tool_calls", must_call: bool = False
+    ) -> None:
         """`call_reason` is the finish reason of an answer that ends after its calls."""
         self._heads = {"[" + _head(name): name for name in names}
         self._next_heads = {"}," + _head(name): name for name in names}
         self._call_reason = call_reason
+        self._must_call = must_call
         self._num_calls = 0
         self._held = ""
         self._arguments = _ObjectEnd()
@@ -151,8 +153,9 @@ class CallReader:
         return pieces
 
     def flush(self) -> list[Piece]:
-        """What was held back because it could have become a call."""
-        return [self._held] if self._step == self._begin and self._held else []
+        """What was held back because it could have become a call, unless it was one, cut short."""
+        is_content = self._step == self._begin and not self._must_call
+        return [self._held] if is_content and self._held else []
 
     def _begin(self) -> Piece | None:
         if (call := self._call(self._heads)) is not None:

@@ -57,13 +57,11 @@ class _Job:
     keys: list[MediaKey]
     choices: list[_Choice]
     rows: dict[MediaKey, Tensor] = field(default_factory=dict)
+    is_compiling: bool = False
     num_open: int = field(init=False)
-    is_compiling: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.num_open = len(self.choices)
-        request = self.request
-        self.is_compiling = isinstance(request, GenerateRequest) and bool(request.params.grammar)
 
     @property
     def is_ready(self) -> bool:
@@ -116,6 +114,8 @@ class Engine:
             request,
             [(request.cache_salt, medium.digest) for medium in request.media],
             self._new_choices(request),
+            is_compiling=isinstance(request, GenerateRequest)
+            and request.params.grammar is not None,
         )
         self._jobs[request.request_id] = job
         needed = self._find_media(job)

@@ -5,11 +5,11 @@ Knows sequences by their rows and tokens; decides nothing.
 
 from collections.abc import Sequence as Sequences
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.grammar import Allowed
 from pandagpt.engine.prefix_cache import BLOCK_TOKENS
 from pandagpt.engine.request import Embeddings, SamplingParams
 from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
@@ -48,9 +48,9 @@ class Runner:
         self._prompts[sequence] = self._model.embed_prompt(prompt, rows)
         self._states[sequence] = state
 
-    def constrain(self, sequence: Sequence, allowed_V: np.ndarray) -> None:
+    def constrain(self, sequence: Sequence, allowed: Allowed) -> None:
         """Of all tokens only these may be sampled next."""
-        self._states[sequence].allowed_V = allowed_V
+        self._states[sequence].allowed = allowed
 
     def embeddings(self, modalities: Sequences[Modality], rows: Sequences[Tensor]) -> Embeddings:
         """As the encoders gave them: without the gains that balance media in a prompt."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pandagpt.engine.grammar import Allowed
 from pandagpt.engine.request import SamplingParams
 
 # Below this a temperature only divides by nearly nothing: greedy (vLLM's bound).
@@ -43,7 +44,7 @@ class Sampled:
 class SamplerState:
     """What one row's sampling needs to know. Counts exist only if a penalty asks for them.
 
-    `allowed_V` is what the row's grammar says of its next token; None: it has none.
+    `allowed` is what the row's grammar says of its next token; None: it has none.
     """
 
     params: SamplingParams
@@ -51,7 +52,7 @@ class SamplerState:
     num_generated: int = 0
     output_counts_V: Tensor | None = None
     prompt_mask_V: Tensor | None = None
-    allowed_V: np.ndarray | None = None
+    allowed: Allowed | None = None
     is_greedy: bool = field(init=False)
     is_plain: bool = field(init=False)
 
@@ -70,14 +71,17 @@ class SamplerState:
     @property
     def _must_end(self) -> bool:
         """Whether the grammar leaves nothing but to end."""
-        if self.allowed_V is None:
+        if self.allowed is None:
             return False
-        ends = np.unique(self.end_ids)
-        return np.count_nonzero(self.allowed_V) == np.count_nonzero(self.allowed_V[ends])
+        mask_V, ends = self.allowed.mask_V, np.unique(self.end_ids)
+        return np.count_nonzero(mask_V) == np.count_nonzero(mask_V[ends])
 
     def allows(self, token_id: int) -> bool:
-        is_in_grammar = self.allowed_V is None or bool(self.allowed_V[token_id])
+        is_in_grammar = self.allowed is None or bool(self.allowed.mask_V[token_id])
         return is_in_grammar and token_id not in self.banned_ids
+
+    def instead_of(self, best_id: int) -> int | None:
+        return self.allowed.instead.get(best_id) if self.allowed else None
 
     def observe(self, token_id: int) -> None:
         self.num_generated += 1
@@ -112,7 +116,14 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
     # One copy to the host for both; token ids are exact in float64.
     ids, values = torch.stack([best_B.indices.double(), best_B.values.double()]).tolist()
     token_ids = [int(i) if math.isfinite(v) else None for i, v in zip(ids, values, strict=True)]
-    group = [i for i, s in enumerate(states) if _is_open(s, token_ids[i])]
+    group = []
+    for row, (state, best_id) in enumerate(zip(states, token_ids, strict=True)):
+        if best_id is None:
+            continue
+        if (instead := state.instead_of(best_id)) is not None:
+            token_ids[row] = instead
+        elif not (state.is_plain and state.allows(best_id)):
+            group.append(row)
     if group:
         chosen = _sample_group(
             logits_BV[group], [states[i] for i in group], [uniforms[i] for i in group]
@@ -120,11 +131,6 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
         for position, token_id in zip(group, chosen, strict=True):
             token_ids[position] = token_id
     return Sampled(token_ids, _logprobs(logits_BV, states, token_ids))
-
-
-def _is_open(state: SamplerState, best_id: int | None) -> bool:
-    """Whether the likeliest token is not yet the answer."""
-    return best_id is not None and not (state.is_plain and state.allows(best_id))
 
 
 def _sample_group(
@@ -184,14 +190,14 @@ def _ban(logits_GV: Tensor, states: list[SamplerState]) -> None:
 
 def _ban_by_grammar(logits_GV: Tensor, states: list[SamplerState]) -> None:
     """One fill of the rows from the first to the last that has a grammar."""
-    rows = [i for i, state in enumerate(states) if state.allowed_V is not None]
+    rows = [i for i, state in enumerate(states) if state.allowed is not None]
     if not rows:
         return
     held = states[rows[0] : rows[-1] + 1]
     banned = np.zeros((len(held), logits_GV.shape[-1]), np.bool_)
     for row, state in enumerate(held):
-        if state.allowed_V is not None:
-            np.logical_not(state.allowed_V, out=banned[row])
+        if state.allowed is not None:
+            np.logical_not(state.allowed.mask_V, out=banned[row])
     banned_GV = torch.from_numpy(banned).to(logits_GV.device)
     logits_GV[rows[0] : rows[-1] + 1].masked_fill_(banned_GV, float("-inf"))
 

@@ -164,8 +164,15 @@ class Worker:
 
     def _run_compiler(self) -> None:
         while isinstance(job := self._compiler_inbox.get(), CompileJob):
-            compiler = compiler_of(self._model.tokenizer, self._model.llama.config.vocab_size)
-            self._inbox.put(compiler.run(job))
+            self._inbox.put(self._compile(job))
+
+    def _compile(self, job: CompileJob) -> CompiledGrammar:
+        try:
+            vocab_size = self._model.llama.config.vocab_size
+            return compiler_of(self._model.tokenizer, vocab_size).run(job)
+        except BaseException:  # a panic of the library is no Exception; this thread must go on
+            log.exception("grammar_failed", request_id=job.request_id)
+            return CompiledGrammar(job.request_id, engine_failure())
 
 
 def _thread(target: Callable[[], None], name: str) -> threading.Thread:

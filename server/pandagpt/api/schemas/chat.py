@@ -128,7 +128,7 @@ class ChatRequest(SamplingFields):
     response_format: ResponseFormat | None = None
     tools: Annotated[Tools, Field(default_factory=list)]
     tool_choice: Annotated[ToolChoice, AfterValidator(_of_these_tools)] = "auto"
-    parallel_tool_calls: bool = True
+    parallel_tool_calls: bool = False
     functions: Annotated[Any, refused(_USE_TOOLS)] = None
     function_call: Annotated[Any, refused(_USE_TOOLS)] = None
     structured_outputs: Annotated[Any, refused(_USE_FORMAT)] = None
