@@ -28,6 +28,7 @@ INERT_FIELDS = frozenset(
         "safety_identifier",
         "prompt_cache_key",
         "prompt_cache_retention",
+        "prompt_cache_options",
         "reasoning_effort",
         "verbosity",
         "prediction",
@@ -137,6 +138,7 @@ class ChatRequest(SamplingFields):
     guided_choice: Annotated[Any, refused(_USE_FORMAT)] = None
     guided_grammar: Annotated[Any, refused(_USE_FORMAT)] = None
     audio: Annotated[Any, refused("This model answers in text only. Leave 'audio' out.")] = None
+    moderation: Annotated[Any, refused(_NOT_HERE)] = None
     web_search_options: Annotated[Any, refused("This server does not search the web.")] = None
     echo: Annotated[Any, refused(_NOT_HERE)] = None
     use_beam_search: Annotated[Any, refused(_NOT_HERE)] = None
