@@ -139,7 +139,8 @@ class Colour(pydantic.BaseModel):
 
 
 def test_responses_parse(sdk: openai.OpenAI) -> None:
-    options = RESPONSE | {"max_output_tokens": 200}
-    parsed = sdk.responses.parse(**options, text_format=Colour).output_parsed
+    parsed = sdk.responses.parse(
+        model="golden", input="Which?", max_output_tokens=200, text_format=Colour
+    ).output_parsed
     assert parsed is not None
     assert parsed.colour in ("red", "blue")
