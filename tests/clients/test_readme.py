@@ -39,6 +39,12 @@ def test_sdk_finds_the_sound_of_a_picture(tiny_url: str) -> None:
     assert out == "frog.wav\n"
 
 
+def test_sdk_remembers_the_picture(tiny_url: str) -> None:
+    out = run(tiny_url, sys.executable, "-c", block("python", "import openai"))
+    assert "red" in out
+    assert "car" in out
+
+
 @pytest.mark.parametrize("command", ["make serve", "make test"])
 def test_the_two_commands_are_targets(command: str) -> None:
     assert command in block("sh", "make serve")

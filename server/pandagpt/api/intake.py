@@ -1,4 +1,4 @@
-"""A validated chat request in, what the engine needs out: prompt, decoded media.
+"""A validated request in, what the engine needs out: prompt, decoded media.
 
 Decoding and long tokenising run in a small pool of threads, off the event loop. How many
 requests may be here at once is bounded, more are refused at once; and so is what their

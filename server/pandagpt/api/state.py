@@ -1,4 +1,4 @@
-"""What routes find in the app: settings, the model's holder, the intake."""
+"""What routes find in the app: settings, the model's holder, the intake, kept answers."""
 
 from dataclasses import dataclass
 from typing import cast
