@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandagpt.api.responses.items import stored_item
+from pandagpt.api.responses.items import listed, with_id
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.completion import CompletionRequest
 from pandagpt.api.schemas.request import RequestModel, parse_body
@@ -90,7 +90,7 @@ def read(name: str, body: dict[str, Any]) -> None:
     asked = parse_body(SCHEMAS[name], json.dumps(body).encode())
     if isinstance(asked, ResponseRequest):
         for item in asked.input:
-            stored_item(item)
+            listed(with_id(item))
         Translation(asked).chat()
 
 

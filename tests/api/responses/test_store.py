@@ -2,7 +2,7 @@
 
 import pytest
 
-from pandagpt.api.responses.store import ResponseStore, StoredItem, StoredResponse
+from pandagpt.api.responses.store import ResponseStore, StoredResponse
 from pandagpt.errors import InvalidValue, UnknownResponse
 
 
@@ -15,8 +15,7 @@ class Clock:
 
 
 def stored(name: str, previous: str | None = None, num_bytes: int = 10) -> StoredResponse:
-    item = StoredItem("msg_1", b"x" * (num_bytes - 2))
-    return StoredResponse(name, previous, b"{}", (item,))
+    return StoredResponse(name, previous, b"{}", (), num_bytes)
 
 
 @pytest.fixture

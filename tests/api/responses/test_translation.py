@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
-from pandagpt.api.responses.items import read_turn, stored_item
+from pandagpt.api.responses.items import listed, num_bytes, read_turn, with_id
 from pandagpt.api.responses.store import StoredResponse
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.chat import ChatRequest
@@ -146,7 +146,7 @@ def test_what_is_kept_is_read_as_it_was_sent() -> None:
         {"type": "imu_url", "imu_url": {"url": "sample://a.csv", "sample_rate": 50}},
     ]
     asked = request(input=[{"role": "user", "content": parts}, CALL, RESULT])
-    items = tuple(stored_item(item) for item in asked.input)
+    items = tuple(with_id(item) for item in asked.input)
     answer = {
         "output": [
             {
@@ -158,11 +158,13 @@ def test_what_is_kept_is_read_as_it_was_sent() -> None:
             }
         ]
     }
-    turn = StoredResponse("resp_1", None, str(answer).replace("'", '"').encode(), items)
+    turn = StoredResponse("resp_1", None, to_json(answer), items, num_bytes(items))
     read = read_turn(turn)
     assert [item.type for item in read] == [
         *("message", "function_call", "function_call_output", "message"),
     ]
     said = [item.model_dump(exclude={"id"}) for item in read[:-1]]
     assert said == [item.model_dump(exclude={"id"}) for item in asked.input]
-    assert [from_json(item.data)["id"] for item in items] == [item.id for item in items]
+    again = [from_json(listed(item)) for item in items]
+    assert request(input=again).input == list(items)
+    assert num_bytes(items) > sum(len(listed(item)) for item in items)

@@ -1,60 +1,75 @@
-"""Input items as they are kept and listed: with an id, their parts under OpenAI's names."""
+"""Input items as they are kept, weighed and listed: with ids, parts under OpenAI's names."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from pandagpt.api.responses.store import StoredItem, StoredResponse
+from pandagpt.api.responses.store import StoredResponse
 from pandagpt.api.schemas.parts import TextPart
 from pandagpt.api.schemas.responses import (
     FunctionCallItem,
     FunctionCallOutputItem,
+    InputItem,
     Item,
     MessageItem,
     Part,
 )
 
-InputItem = MessageItem | FunctionCallItem | FunctionCallOutputItem
+# What an object of a part or an item takes beside its text, roughly.
+OBJECT_BYTES = 1024
+_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
 _ITEMS: TypeAdapter[list[InputItem]] = TypeAdapter(list[Item])
-
-
-def stored_item(item: InputItem) -> StoredItem:
-    item_id = item.id or new_id(_PREFIXES[item.type])
-    data = {"id": item_id, "type": item.type, "status": "completed", **_fields(item)}
-    return StoredItem(item_id, to_json(data))
-
-
-def read_turn(turn: StoredResponse) -> list[InputItem]:
-    """What was asked, then what was answered."""
-    asked = [from_json(item.data) for item in turn.input]
-    return _ITEMS.validate_python(asked + from_json(turn.response)["output"])
 
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
-_PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
+def with_id(item: InputItem) -> InputItem:
+    return item if item.id else item.model_copy(update={"id": new_id(_PREFIXES[item.type])})
+
+
+def read_turn(turn: StoredResponse) -> list[InputItem]:
+    """What was asked, then what was answered."""
+    return [*turn.input, *_ITEMS.validate_python(from_json(turn.response)["output"])]
+
+
+def num_bytes(items: Sequence[InputItem]) -> int:
+    """What they take in memory, roughly."""
+    num_objects = sum(1 + len(_parts_of(item)) for item in items)
+    return OBJECT_BYTES * num_objects + sum(len(to_json(item)) for item in items)
+
+
+def listed(item: InputItem) -> bytes:
+    """JSON."""
+    base = {"id": item.id, "type": item.type, "status": "completed"}
+    return to_json(base | _fields(item))
+
+
+def _parts_of(item: InputItem) -> Sequence[Part]:
+    match item:
+        case MessageItem():
+            return item.content
+        case FunctionCallOutputItem():
+            return item.output
+    return ()
 
 
 def _fields(item: InputItem) -> dict[str, Any]:
     match item:
         case MessageItem():
-            return {"role": item.role, "content": _parts(item.content, item.role == "assistant")}
+            parts = _written(item.content, is_answer=item.role == "assistant")
+            return {"role": item.role, "content": list(parts)}
         case FunctionCallItem():
             return {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
         case FunctionCallOutputItem():
-            return {"call_id": item.call_id, "output": _parts(item.output)}
+            return {"call_id": item.call_id, "output": list(_written(item.output))}
 
 
-def _parts(parts: Sequence[Part], is_answer: bool = False) -> list[dict[str, Any]]:
-    return list(_written(parts, is_answer))
-
-
-def _written(parts: Iterable[Part], is_answer: bool) -> Iterable[dict[str, Any]]:
+def _written(parts: Sequence[Part], *, is_answer: bool = False) -> Iterator[dict[str, Any]]:
     for part in parts:
         if not isinstance(part, TextPart):
             yield part.model_dump(exclude_none=True)

@@ -8,30 +8,24 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pandagpt.api.schemas.responses import InputItem
 from pandagpt.errors import InvalidValue, UnknownResponse
 
 MAX_RESPONSES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class StoredItem:
-    id: str
-    data: bytes
-    """JSON."""
-
-
-@dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """`response` is JSON, the whole object; `input` the items of this turn alone."""
+    """`response` is JSON, the whole object; `input` the items of this turn alone.
+
+    Items are kept as they were read: who goes on from them shares them, and copies no media.
+    """
 
     id: str
     previous_id: str | None
     response: bytes
-    input: tuple[StoredItem, ...]
-
-    @property
-    def num_bytes(self) -> int:
-        return len(self.response) + sum(len(item.data) for item in self.input)
+    input: tuple[InputItem, ...]
+    num_bytes: int
 
 
 @dataclass(slots=True)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pandagpt.api.responses.items import InputItem
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.parts import FilePart, ImagePart
 from pandagpt.api.schemas.request import validated
@@ -19,6 +18,7 @@ from pandagpt.api.schemas.responses import (
     FunctionTool,
     InputFilePart,
     InputImagePart,
+    InputItem,
     NamedFunction,
     Part,
     ResponseRequest,

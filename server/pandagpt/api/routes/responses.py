@@ -1,10 +1,11 @@
 """/v1/responses: items in, items out, whole or as events; kept for the next turn."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
@@ -13,14 +14,14 @@ from pandagpt.api.body import MAX_INLINE_BYTES, read_body
 from pandagpt.api.errors import content_of
 from pandagpt.api.generation import Generation, unless_gone
 from pandagpt.api.responses.answer import Heading, ResponseAnswer
-from pandagpt.api.responses.items import InputItem, read_turn, stored_item
+from pandagpt.api.responses.items import listed, num_bytes, read_turn, with_id
 from pandagpt.api.responses.output import Output
-from pandagpt.api.responses.store import StoredItem, StoredResponse
+from pandagpt.api.responses.store import StoredResponse
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.request import validated
 from pandagpt.api.schemas.response_queries import InputItemsQuery, RetrieveQuery
-from pandagpt.api.schemas.responses import ResponseRequest
+from pandagpt.api.schemas.responses import InputItem, ResponseRequest
 from pandagpt.api.state import caller_of, log_of, state_of
 from pandagpt.api.tools import Toolbox
 from pandagpt.errors import InvalidValue, PandaError, RequestError, UnknownResponse
@@ -40,14 +41,12 @@ EXAMPLE: dict[str, Any] = {
 }
 BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 
-Result = TypeVar("Result")
-
 
 @router.post("", openapi_extra={"requestBody": BODY})
 async def create_response(request: Request) -> Response:
     asked = await read_body(request, ResponseRequest)
-    kept = await _kept_items(request, asked)
-    translation = Translation(asked, await _history(request, asked))
+    kept = await _kept(request, asked)
+    translation = Translation(asked, _history(request, asked))
     chat = translation.chat()
     try:
         generation = await unless_gone(request.receive, ask(request, chat))
@@ -62,17 +61,25 @@ async def create_response(request: Request) -> Response:
         generation.close()
 
 
-async def _kept_items(request: Request, asked: ResponseRequest) -> list[StoredItem]:
-    """Raises InvalidValue if they can never be kept, before anything is computed."""
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    items: tuple[InputItem, ...]
+    num_bytes: int
+
+
+async def _kept(request: Request, asked: ResponseRequest) -> _Kept | None:
+    """None: nothing is to be kept. Raises InvalidValue if it can never be, before any work."""
     if not asked.store:
-        return []
-    num_bytes = len(await request.body())
-    items = await _aside(num_bytes, lambda: [stored_item(item) for item in asked.input])
-    state_of(request).responses.refuse_too_large(sum(len(item.data) for item in items))
-    return items
+        return None
+    items = tuple(map(with_id, asked.input))
+    length = int(request.headers.get("content-length", MAX_INLINE_BYTES + 1))
+    is_small = length <= MAX_INLINE_BYTES
+    size = num_bytes(items) if is_small else await run_in_threadpool(num_bytes, items)
+    state_of(request).responses.refuse_too_large(size)
+    return _Kept(items, size)
 
 
-async def _history(request: Request, asked: ResponseRequest) -> Sequence[InputItem]:
+def _history(request: Request, asked: ResponseRequest) -> list[InputItem]:
     state = state_of(request)
     try:
         turns = state.responses.conversation(
@@ -80,13 +87,7 @@ async def _history(request: Request, asked: ResponseRequest) -> Sequence[InputIt
         )
     except UnknownResponse as error:
         raise error.at("previous_response_id") from None
-    num_bytes = sum(turn.num_bytes for turn in turns)
-    return await _aside(num_bytes, lambda: [item for turn in turns for item in read_turn(turn)])
-
-
-async def _aside(num_bytes: int, work: Callable[[], Result]) -> Result:
-    """Off the event loop where it is much."""
-    return await run_in_threadpool(work) if num_bytes > MAX_INLINE_BYTES else work()
+    return [item for turn in turns for item in read_turn(turn)]
 
 
 def _answer(
@@ -94,7 +95,7 @@ def _answer(
     asked: ResponseRequest,
     chat: ChatRequest,
     generation: Generation,
-    kept: Sequence[StoredItem],
+    kept: _Kept | None,
 ) -> ResponseAnswer:
     state, caller = state_of(request), caller_of(request)
     toolbox = Toolbox.of(chat)
@@ -102,10 +103,10 @@ def _answer(
     heading = Heading(asked, chat, asked.model or state.holder.serving.model.id)
 
     def keep(response: dict[str, Any]) -> None:
-        if asked.store:
-            previous = asked.previous_response_id
-            data = to_json(response)
-            stored = StoredResponse(heading.id, previous, data, tuple(kept))
+        if kept is not None:
+            data, previous = to_json(response), asked.previous_response_id
+            size = kept.num_bytes + len(data)
+            stored = StoredResponse(heading.id, previous, data, kept.items, size)
             state.responses.put(caller, stored)
 
     return ResponseAnswer(generation, heading, output, keep)
@@ -154,13 +155,18 @@ async def list_input_items(request: Request, response_id: str) -> Response:
         "last_id": page[-1].id if page else None,
         "has_more": len(items) > len(page),
     }
-    data = b",".join(item.data for item in page)
-    # The items are JSON already, and may be as large as a request.
-    body = b'{"object":"list","data":[' + data + b"]," + to_json(rest)[1:]
-    return Response(body, media_type="application/json")
+    return StreamingResponse(_list(page, rest), media_type="application/json")
 
 
-def _place_of(item_id: str, items: Sequence[StoredItem]) -> int:
+def _list(page: Sequence[InputItem], rest: dict[str, Any]) -> Iterator[bytes]:
+    """Item by item, since one may be as large as a request."""
+    yield b'{"object":"list","data":['
+    for index, item in enumerate(page):
+        yield (b"," if index else b"") + listed(item)
+    yield b"]," + to_json(rest)[1:]
+
+
+def _place_of(item_id: str, items: Sequence[InputItem]) -> int:
     for place, item in enumerate(items):
         if item.id == item_id:
             return place

@@ -125,6 +125,9 @@ class FunctionCallOutputItem(RequestModel):
     id: Label | None = None
 
 
+InputItem = MessageItem | FunctionCallItem | FunctionCallOutputItem
+
+
 def _typed(value: Any) -> Any:
     """OpenAI's short form of a message has no type."""
     is_short = isinstance(value, dict) and value.get("type") is None and "role" in value
