@@ -14,7 +14,7 @@ from pandagpt.api.responses.items import listed, with_id
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.completion import CompletionRequest
 from pandagpt.api.schemas.request import RequestModel, parse_body
-from pandagpt.api.schemas.responses import ResponseRequest
+from pandagpt.api.schemas.responses import ItemReference, ResponseRequest
 from pandagpt.errors import RequestError
 from tests.api.test_hostile import MEDIUM, WRONG, paths, values
 
@@ -89,9 +89,10 @@ def test_the_full_requests_are_well_formed(name: str) -> None:
 def read(name: str, body: dict[str, Any]) -> None:
     asked = parse_body(SCHEMAS[name], json.dumps(body).encode())
     if isinstance(asked, ResponseRequest):
-        for item in asked.input:
+        items = [item for item in asked.input if not isinstance(item, ItemReference)]
+        for item in items:
             listed(with_id(item))
-        Translation(asked).chat()
+        Translation(asked, items).chat()
 
 
 @pytest.mark.parametrize(("name", "path"), NODES)

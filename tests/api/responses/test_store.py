@@ -1,8 +1,11 @@
 """What is kept, for whom, and what goes first."""
 
+from dataclasses import replace
+
 import pytest
 
 from pandagpt.api.responses.store import ResponseStore, StoredResponse
+from pandagpt.api.schemas.responses import MessageItem
 from pandagpt.errors import InvalidValue, UnknownResponse
 
 
@@ -15,7 +18,10 @@ class Clock:
 
 
 def stored(name: str, previous: str | None = None, num_bytes: int = 10) -> StoredResponse:
-    return StoredResponse(name, previous, b"{}", (), num_bytes)
+    item = MessageItem.model_validate(
+        {"type": "message", "role": "user", "content": "Hi", "id": f"msg_{name}"}
+    )
+    return StoredResponse(name, previous, b"{}", (item,), (), num_bytes)
 
 
 @pytest.fixture
@@ -118,3 +124,17 @@ def test_a_conversation_without_its_first_turn_is_none(store: ResponseStore) -> 
     store.delete("me", "a")
     with pytest.raises(UnknownResponse):
         store.conversation("me", "b", 100)
+
+
+def test_items_are_found_as_long_as_a_response_holds_them(store: ResponseStore) -> None:
+    store.put("me", stored("a"))
+    assert store.item("me", "msg_a").id == "msg_a"
+    with pytest.raises(UnknownResponse):
+        store.item("you", "msg_a")
+    again = replace(stored("b"), input=stored("a").input)
+    store.put("me", again)
+    store.delete("me", "a")
+    assert store.item("me", "msg_a").id == "msg_a"
+    store.delete("me", "b")
+    with pytest.raises(UnknownResponse):
+        store.item("me", "msg_a")

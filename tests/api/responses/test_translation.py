@@ -3,14 +3,13 @@
 from typing import Any
 
 import pytest
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
-from pandagpt.api.responses.items import listed, num_bytes, read_turn, with_id
-from pandagpt.api.responses.store import StoredResponse
+from pandagpt.api.responses.items import listed, num_bytes, read_output, with_id
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.request import validated
-from pandagpt.api.schemas.responses import ResponseRequest
+from pandagpt.api.schemas.responses import InputItem, ItemReference, ResponseRequest
 from pandagpt.errors import InvalidMedia, InvalidValue
 
 CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
@@ -21,8 +20,16 @@ def request(**fields: Any) -> ResponseRequest:
     return validated(ResponseRequest, {"input": "Hi", **fields})
 
 
+def translation_of(asked: ResponseRequest, *history: InputItem) -> Translation:
+    return Translation(asked, items_of(asked), history)
+
+
+def items_of(asked: ResponseRequest) -> list[InputItem]:
+    return [item for item in asked.input if not isinstance(item, ItemReference)]
+
+
 def translated(**fields: Any) -> ChatRequest:
-    return Translation(request(**fields)).chat()
+    return translation_of(request(**fields)).chat()
 
 
 def chat(*messages: dict[str, Any], **fields: Any) -> ChatRequest:
@@ -42,7 +49,7 @@ def test_messages_and_calls() -> None:
         {"id": name, "type": "function", "function": {"name": "f", "arguments": "{}"}}
         for name in ("c", "d")
     ]
-    messages = Translation(request(input=items, instructions="Rhyme.")).chat().messages
+    messages = translated(input=items, instructions="Rhyme.").messages
     assert [message.role for message in messages] == [
         *("system", "developer", "user", "assistant", "tool"),
     ]
@@ -118,15 +125,15 @@ def test_places(given: str, expected: str) -> None:
         {"type": "depth_url", "depth_url": "sample://a.png"},
     ]
     items = [{"role": "user", "content": parts}, CALL, RESULT]
-    translation = Translation(request(input=items, instructions="x"))
+    translation = translation_of(request(input=items, instructions="x"))
     translation.chat()
     assert translation.placed(InvalidMedia("no", given)).param == expected
 
 
 def test_earlier_turns_are_named_by_the_id_they_came_with() -> None:
     picture = {"type": "input_image", "image_url": "sample://a.png"}
-    history = request(input=[{"role": "user", "content": [picture]}]).input
-    translation = Translation(request(), history)
+    history = items_of(request(input=[{"role": "user", "content": [picture]}]))
+    translation = translation_of(request(), *history)
     translation.chat()
     error = translation.placed(InvalidMedia("no", "messages[0].content[0].image_url"))
     assert error.param == "previous_response_id"
@@ -146,25 +153,21 @@ def test_what_is_kept_is_read_as_it_was_sent() -> None:
         {"type": "imu_url", "imu_url": {"url": "sample://a.csv", "sample_rate": 50}},
     ]
     asked = request(input=[{"role": "user", "content": parts}, CALL, RESULT])
-    items = tuple(with_id(item) for item in asked.input)
-    answer = {
-        "output": [
-            {
-                "id": "msg_1",
-                "type": "message",
-                "role": "assistant",
-                "status": "completed",
-                "content": [{"type": "output_text", "text": "Yes.", "annotations": []}],
-            }
-        ]
-    }
-    turn = StoredResponse("resp_1", None, to_json(answer), items, num_bytes(items))
-    read = read_turn(turn)
-    assert [item.type for item in read] == [
-        *("message", "function_call", "function_call_output", "message"),
-    ]
-    said = [item.model_dump(exclude={"id"}) for item in read[:-1]]
-    assert said == [item.model_dump(exclude={"id"}) for item in asked.input]
+    items = [with_id(item) for item in items_of(asked)]
     again = [from_json(listed(item)) for item in items]
-    assert request(input=again).input == list(items)
+    assert request(input=again).input == items
     assert num_bytes(items) > sum(len(listed(item)) for item in items)
+
+
+def test_answers_are_read_as_items() -> None:
+    part = {"type": "output_text", "text": "Yes.", "annotations": [], "logprobs": []}
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
+    }
+    read = read_output([message, CALL | {"id": "fc_1", "status": "completed"}])
+    assert [item.id for item in read] == ["msg_1", "fc_1"]
+    assert from_json(listed(read[0])) == message

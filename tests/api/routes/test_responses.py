@@ -202,6 +202,20 @@ def test_turns(live: httpx.Client, photo: str) -> None:
     assert third["usage"]["input_tokens_details"]["multimodal_tokens"] == {"image": 1}
 
 
+def test_references(live: httpx.Client) -> None:
+    """Clients name items that they have been given, in full or by their id alone."""
+    first = post(live, asked())
+    (item,) = first["output"]
+    why = {"role": "user", "content": "Why?"}
+    texts = [
+        text_of(post(live, asked(input=[{"role": "user", "content": QUESTION}, said, why])))
+        for said in (item, {"type": "item_reference", "id": item["id"]}, {"id": item["id"]})
+    ]
+    assert texts == [texts[0]] * 3
+    unknown = asked(input=[{"type": "item_reference", "id": "msg_x"}, why])
+    assert refusal(live, unknown, 404) == ("response_not_found", "input[0].id")
+
+
 def test_kept_and_deleted(live: httpx.Client) -> None:
     response = post(live, asked())
     path = f"{RESPONSES}/{response['id']}"

@@ -5,15 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from pandagpt.api.responses.store import StoredResponse
 from pandagpt.api.schemas.parts import TextPart
 from pandagpt.api.schemas.responses import (
     FunctionCallItem,
     FunctionCallOutputItem,
     InputItem,
-    Item,
     MessageItem,
     Part,
 )
@@ -21,7 +19,9 @@ from pandagpt.api.schemas.responses import (
 # What an object of a part or an item takes beside its text, roughly.
 OBJECT_BYTES = 1024
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
-_ITEMS: TypeAdapter[list[InputItem]] = TypeAdapter(list[Item])
+_OUTPUT: TypeAdapter[list[MessageItem | FunctionCallItem]] = TypeAdapter(
+    list[MessageItem | FunctionCallItem]
+)
 
 
 def new_id(prefix: str) -> str:
@@ -32,9 +32,9 @@ def with_id(item: InputItem) -> InputItem:
     return item if item.id else item.model_copy(update={"id": new_id(_PREFIXES[item.type])})
 
 
-def read_turn(turn: StoredResponse) -> list[InputItem]:
-    """What was asked, then what was answered."""
-    return [*turn.input, *_ITEMS.validate_python(from_json(turn.response)["output"])]
+def read_output(output: Sequence[dict[str, Any]]) -> tuple[InputItem, ...]:
+    """What was answered, as it may be sent again."""
+    return tuple(_OUTPUT.validate_python(output))
 
 
 def num_bytes(items: Sequence[InputItem]) -> int:

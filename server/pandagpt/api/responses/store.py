@@ -16,7 +16,7 @@ MAX_RESPONSES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """`response` is JSON, the whole object; `input` the items of this turn alone.
+    """`response` is JSON, the whole object; `input` and `output` the items of this turn alone.
 
     Items are kept as they were read: who goes on from them shares them, and copies no media.
     """
@@ -25,7 +25,16 @@ class StoredResponse:
     previous_id: str | None
     response: bytes
     input: tuple[InputItem, ...]
+    output: tuple[InputItem, ...]
     num_bytes: int
+
+    @property
+    def items(self) -> tuple[InputItem, ...]:
+        return self.input + self.output
+
+
+_Key = tuple[str, str]
+"""The caller's name, and an id."""
 
 
 @dataclass(slots=True)
@@ -49,7 +58,8 @@ class ResponseStore:
         self._ttl_seconds = ttl_seconds
         self._max_responses = max_responses
         self._now = now
-        self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._places: dict[_Key, tuple[str, InputItem]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -62,6 +72,8 @@ class ResponseStore:
     def put(self, caller: str, stored: StoredResponse) -> None:
         """What was used least recently goes; that is this one where it is larger than all room."""
         self._entries[caller, stored.id] = _Entry(stored, self._now())
+        for item in stored.items:
+            self._places[caller, item.id or ""] = stored.id, item
         self.num_bytes += stored.num_bytes
         if stored.num_bytes > self.max_bytes:
             self._drop((caller, stored.id))
@@ -80,6 +92,16 @@ class ResponseStore:
         entry.used_at = self._now()
         self._entries.move_to_end((caller, response_id))
         return entry.stored
+
+    def item(self, caller: str, item_id: str) -> InputItem:
+        """Which counts as a use of its response. Raises UnknownResponse."""
+        self._drop_expired()
+        if (place := self._places.get((caller, item_id))) is None:
+            message = f"No such item: '{item_id[:64]}'. Its response may have expired or never been"
+            raise UnknownResponse(f"{message} kept. Send the item itself.")
+        response_id, item = place
+        self.get(caller, response_id)
+        return item
 
     def delete(self, caller: str, response_id: str) -> None:
         """Raises UnknownResponse."""
@@ -104,8 +126,14 @@ class ResponseStore:
             response_id = turns[-1].previous_id
         return turns[::-1]
 
-    def _drop(self, key: tuple[str, str]) -> None:
-        self.num_bytes -= self._entries.pop(key).stored.num_bytes
+    def _drop(self, key: _Key) -> None:
+        caller, response_id = key
+        stored = self._entries.pop(key).stored
+        self.num_bytes -= stored.num_bytes
+        for item in stored.items:
+            # A later response may hold an item of the same id.
+            if self._places.get((caller, item.id or ""), ("",))[0] == response_id:
+                del self._places[caller, item.id or ""]
 
     def _drop_expired(self) -> None:
         oldest = self._now() - self._ttl_seconds

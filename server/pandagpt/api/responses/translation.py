@@ -41,6 +41,8 @@ class Translation:
     """`places`: where something of the chat stands in the request, the most exact ones first."""
 
     asked: ResponseRequest
+    items: Sequence[InputItem]
+    """Of its input, with what references mean."""
     history: Sequence[InputItem] = ()
     places: dict[str, str] = field(default_factory=dict)
     _messages: list[dict[str, Any]] = field(default_factory=list)
@@ -53,7 +55,7 @@ class Translation:
             self._add({"role": "system", "content": asked.instructions}, "instructions")
         for item in self.history:
             self._add_item(item, "")
-        for index, item in enumerate(asked.input):
+        for index, item in enumerate(self.items):
             self._add_item(item, f"input[{index}]")
         fields = {name: getattr(asked, name) for name in SamplingFields.model_fields}
         try:

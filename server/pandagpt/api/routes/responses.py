@@ -14,14 +14,14 @@ from pandagpt.api.body import MAX_INLINE_BYTES, read_body
 from pandagpt.api.errors import content_of
 from pandagpt.api.generation import Generation, unless_gone
 from pandagpt.api.responses.answer import Heading, ResponseAnswer
-from pandagpt.api.responses.items import listed, num_bytes, read_turn, with_id
+from pandagpt.api.responses.items import listed, num_bytes, read_output, with_id
 from pandagpt.api.responses.output import Output
 from pandagpt.api.responses.store import StoredResponse
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.request import validated
 from pandagpt.api.schemas.response_queries import InputItemsQuery, RetrieveQuery
-from pandagpt.api.schemas.responses import InputItem, ResponseRequest
+from pandagpt.api.schemas.responses import InputItem, ItemReference, ResponseRequest
 from pandagpt.api.state import caller_of, log_of, state_of
 from pandagpt.api.tools import Toolbox
 from pandagpt.errors import InvalidValue, PandaError, RequestError, UnknownResponse
@@ -45,8 +45,9 @@ BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 @router.post("", openapi_extra={"requestBody": BODY})
 async def create_response(request: Request) -> Response:
     asked = await read_body(request, ResponseRequest)
-    kept = await _kept(request, asked)
-    translation = Translation(asked, _history(request, asked))
+    items = _items(request, asked)
+    kept = await _kept(request, items) if asked.store else None
+    translation = Translation(asked, items, _history(request, asked))
     chat = translation.chat()
     try:
         generation = await unless_gone(request.receive, ask(request, chat))
@@ -67,11 +68,20 @@ class _Kept:
     num_bytes: int
 
 
-async def _kept(request: Request, asked: ResponseRequest) -> _Kept | None:
-    """None: nothing is to be kept. Raises InvalidValue if it can never be, before any work."""
-    if not asked.store:
-        return None
-    items = tuple(map(with_id, asked.input))
+def _items(request: Request, asked: ResponseRequest) -> tuple[InputItem, ...]:
+    store, caller = state_of(request).responses, caller_of(request)
+    items: list[InputItem] = []
+    for index, item in enumerate(asked.input):
+        try:
+            is_named = isinstance(item, ItemReference)
+            items.append(store.item(caller, item.id) if is_named else with_id(item))
+        except UnknownResponse as error:
+            raise error.at(f"input[{index}].id") from None
+    return tuple(items)
+
+
+async def _kept(request: Request, items: tuple[InputItem, ...]) -> _Kept:
+    """Raises InvalidValue if they can never be kept, before anything is computed."""
     length = int(request.headers.get("content-length", MAX_INLINE_BYTES + 1))
     is_small = length <= MAX_INLINE_BYTES
     size = num_bytes(items) if is_small else await run_in_threadpool(num_bytes, items)
@@ -87,7 +97,7 @@ def _history(request: Request, asked: ResponseRequest) -> list[InputItem]:
         )
     except UnknownResponse as error:
         raise error.at("previous_response_id") from None
-    return [item for turn in turns for item in read_turn(turn)]
+    return [item for turn in turns for item in turn.items]
 
 
 def _answer(
@@ -105,8 +115,9 @@ def _answer(
     def keep(response: dict[str, Any]) -> None:
         if kept is not None:
             data, previous = to_json(response), asked.previous_response_id
-            size = kept.num_bytes + len(data)
-            stored = StoredResponse(heading.id, previous, data, kept.items, size)
+            answered = read_output(response["output"])
+            size = kept.num_bytes + len(data) + num_bytes(answered)
+            stored = StoredResponse(heading.id, previous, data, kept.items, answered, size)
             state.responses.put(caller, stored)
 
     return ResponseAnswer(generation, heading, output, keep)

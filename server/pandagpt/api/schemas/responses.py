@@ -125,18 +125,27 @@ class FunctionCallOutputItem(RequestModel):
     id: Label | None = None
 
 
+class ItemReference(RequestModel):
+    """An item that this server has given or taken before, and has kept."""
+
+    type: Literal["item_reference"]
+    id: Label
+
+
 InputItem = MessageItem | FunctionCallItem | FunctionCallOutputItem
 
 
 def _typed(value: Any) -> Any:
-    """OpenAI's short form of a message has no type."""
-    is_short = isinstance(value, dict) and value.get("type") is None and "role" in value
-    return {**value, "type": "message"} if is_short else value
+    """OpenAI's short forms of a message and of a reference have no type."""
+    if not isinstance(value, dict) or value.get("type") is not None:
+        return value
+    if "role" in value:
+        return {**value, "type": "message"}
+    return {**value, "type": "item_reference"} if "id" in value else value
 
 
 Item = Annotated[
-    Annotated[MessageItem | FunctionCallItem | FunctionCallOutputItem, Field(discriminator="type")],
-    BeforeValidator(_typed),
+    Annotated[InputItem | ItemReference, Field(discriminator="type")], BeforeValidator(_typed)
 ]
 
 
