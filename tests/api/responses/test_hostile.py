@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pandagpt.api.responses.items import listed, with_id
+from pandagpt.api.responses.items import listed, weighed
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.completion import CompletionRequest
 from pandagpt.api.schemas.request import RequestModel, parse_body
@@ -89,9 +89,10 @@ def test_the_full_requests_are_well_formed(name: str) -> None:
 def read(name: str, body: dict[str, Any]) -> None:
     asked = parse_body(SCHEMAS[name], json.dumps(body).encode())
     if isinstance(asked, ResponseRequest):
-        items = [item for item in asked.input if not isinstance(item, ItemReference)]
+        given = [item for item in asked.input if not isinstance(item, ItemReference)]
+        items = [stored.item for stored in weighed(given)]
         for item in items:
-            listed(with_id(item))
+            listed(item)
         Translation(asked, items).chat()
 
 

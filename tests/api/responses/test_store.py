@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pandagpt.api.responses.store import ResponseStore, StoredResponse
+from pandagpt.api.responses.store import ResponseStore, StoredItem, StoredResponse
 from pandagpt.api.schemas.responses import MessageItem
 from pandagpt.errors import InvalidValue, UnknownResponse
 
@@ -21,7 +21,7 @@ def stored(name: str, previous: str | None = None, num_bytes: int = 10) -> Store
     item = MessageItem.model_validate(
         {"type": "message", "role": "user", "content": "Hi", "id": f"msg_{name}"}
     )
-    return StoredResponse(name, previous, b"{}", (item,), (), num_bytes)
+    return StoredResponse(name, previous, b"{}", (StoredItem(item, num_bytes - 2),), ())
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
-from pandagpt.api.responses.items import listed, num_bytes, read_output, with_id
+from pandagpt.api.responses.items import listed, read_output, weighed
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.request import validated
@@ -153,10 +153,12 @@ def test_what_is_kept_is_read_as_it_was_sent() -> None:
         {"type": "imu_url", "imu_url": {"url": "sample://a.csv", "sample_rate": 50}},
     ]
     asked = request(input=[{"role": "user", "content": parts}, CALL, RESULT])
-    items = [with_id(item) for item in items_of(asked)]
+    stored = weighed(items_of(asked))
+    items = [each.item for each in stored]
     again = [from_json(listed(item)) for item in items]
     assert request(input=again).input == items
-    assert num_bytes(items) > sum(len(listed(item)) for item in items)
+    assert all(each.num_bytes > len(listed(each.item)) for each in stored)
+    assert weighed(stored) == stored
 
 
 def test_answers_are_read_as_items() -> None:
@@ -170,4 +172,4 @@ def test_answers_are_read_as_items() -> None:
     }
     read = read_output([message, CALL | {"id": "fc_1", "status": "completed"}])
     assert [item.id for item in read] == ["msg_1", "fc_1"]
-    assert from_json(listed(read[0])) == message
+    assert from_json(listed(read[0].item)) == message

@@ -15,6 +15,7 @@ from tests.api.conftest import Connect, ScriptedEngine
 
 RESPONSES = "/v1/responses"
 QUESTION = "What is it?"
+IMU = "data:;base64," + base64.b64encode(b"1,2,3,4,5,6\n" * 100).decode()
 WEATHER: dict[str, Any] = {
     "type": "function",
     "name": "weather",
@@ -214,6 +215,20 @@ def test_references(live: httpx.Client) -> None:
     assert texts == [texts[0]] * 3
     unknown = asked(input=[{"type": "item_reference", "id": "msg_x"}, why])
     assert refusal(live, unknown, 404) == ("response_not_found", "input[0].id")
+
+
+async def test_references_are_bounded_in_what_they_mean(connect: Connect) -> None:
+    async with connect(Settings(max_body_mb=1)) as client:
+        parts = [{"type": "imu_url", "imu_url": IMU}, {"type": "input_text", "text": QUESTION}]
+        first = await client.post(RESPONSES, json={"input": [{"role": "user", "content": parts}]})
+        items = await client.get(f"{RESPONSES}/{first.json()['id']}/input_items")
+        reference = {"id": items.json()["data"][0]["id"]}
+        again = await client.post(RESPONSES, json={"input": [reference] * 2})
+        assert again.status_code == 200, again.text
+        many = await client.post(RESPONSES, json={"input": [reference] * 2000})
+    error = many.json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_value", "input")
+    assert "named" in error["message"]
 
 
 def test_kept_and_deleted(live: httpx.Client) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
+from pandagpt.api.responses.store import StoredItem
 from pandagpt.api.schemas.parts import TextPart
 from pandagpt.api.schemas.responses import (
     FunctionCallItem,
@@ -28,19 +29,21 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid.uuid4().hex}"
 
 
-def with_id(item: InputItem) -> InputItem:
-    return item if item.id else item.model_copy(update={"id": new_id(_PREFIXES[item.type])})
+def weighed(items: Sequence[InputItem | StoredItem]) -> tuple[StoredItem, ...]:
+    """What is stored already stays as it is."""
+    return tuple(item if isinstance(item, StoredItem) else _weighed(item) for item in items)
 
 
-def read_output(output: Sequence[dict[str, Any]]) -> tuple[InputItem, ...]:
+def read_output(output: Sequence[dict[str, Any]]) -> tuple[StoredItem, ...]:
     """What was answered, as it may be sent again."""
-    return tuple(_OUTPUT.validate_python(output))
+    return weighed(_OUTPUT.validate_python(output))
 
 
-def num_bytes(items: Sequence[InputItem]) -> int:
-    """What they take in memory, roughly."""
-    num_objects = sum(1 + len(_parts_of(item)) for item in items)
-    return OBJECT_BYTES * num_objects + sum(len(to_json(item)) for item in items)
+def _weighed(item: InputItem) -> StoredItem:
+    if item.id is None:
+        item = item.model_copy(update={"id": new_id(_PREFIXES[item.type])})
+    num_objects = 1 + len(_parts_of(item))
+    return StoredItem(item, OBJECT_BYTES * num_objects + len(to_json(item)))
 
 
 def listed(item: InputItem) -> bytes:

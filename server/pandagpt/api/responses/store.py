@@ -15,6 +15,19 @@ MAX_RESPONSES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class StoredItem:
+    """Weighed once: one that is named again and again is not written out to be weighed."""
+
+    item: InputItem
+    num_bytes: int
+
+    @property
+    def id(self) -> str:
+        assert self.item.id, "items get an id before they are kept"
+        return self.item.id
+
+
+@dataclass(frozen=True, slots=True)
 class StoredResponse:
     """`response` is JSON, the whole object; `input` and `output` the items of this turn alone.
 
@@ -24,13 +37,16 @@ class StoredResponse:
     id: str
     previous_id: str | None
     response: bytes
-    input: tuple[InputItem, ...]
-    output: tuple[InputItem, ...]
-    num_bytes: int
+    input: tuple[StoredItem, ...]
+    output: tuple[StoredItem, ...]
 
     @property
-    def items(self) -> tuple[InputItem, ...]:
+    def items(self) -> tuple[StoredItem, ...]:
         return self.input + self.output
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.response) + sum(item.num_bytes for item in self.items)
 
 
 _Key = tuple[str, str]
@@ -59,7 +75,7 @@ class ResponseStore:
         self._max_responses = max_responses
         self._now = now
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
-        self._places: dict[_Key, tuple[str, InputItem]] = {}
+        self._places: dict[_Key, tuple[str, StoredItem]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -73,7 +89,7 @@ class ResponseStore:
         """What was used least recently goes; that is this one where it is larger than all room."""
         self._entries[caller, stored.id] = _Entry(stored, self._now())
         for item in stored.items:
-            self._places[caller, item.id or ""] = stored.id, item
+            self._places[caller, item.id] = stored.id, item
         self.num_bytes += stored.num_bytes
         if stored.num_bytes > self.max_bytes:
             self._drop((caller, stored.id))
@@ -93,7 +109,7 @@ class ResponseStore:
         self._entries.move_to_end((caller, response_id))
         return entry.stored
 
-    def item(self, caller: str, item_id: str) -> InputItem:
+    def item(self, caller: str, item_id: str) -> StoredItem:
         """Which counts as a use of its response. Raises UnknownResponse."""
         self._drop_expired()
         if (place := self._places.get((caller, item_id))) is None:
@@ -132,8 +148,8 @@ class ResponseStore:
         self.num_bytes -= stored.num_bytes
         for item in stored.items:
             # A later response may hold an item of the same id.
-            if self._places.get((caller, item.id or ""), ("",))[0] == response_id:
-                del self._places[caller, item.id or ""]
+            if self._places.get((caller, item.id), ("",))[0] == response_id:
+                del self._places[caller, item.id]
 
     def _drop_expired(self) -> None:
         oldest = self._now() - self._ttl_seconds

@@ -1,7 +1,6 @@
 """/v1/responses: items in, items out, whole or as events; kept for the next turn."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,9 +13,9 @@ from pandagpt.api.body import MAX_INLINE_BYTES, read_body
 from pandagpt.api.errors import content_of
 from pandagpt.api.generation import Generation, unless_gone
 from pandagpt.api.responses.answer import Heading, ResponseAnswer
-from pandagpt.api.responses.items import listed, num_bytes, read_output, with_id
+from pandagpt.api.responses.items import listed, read_output, weighed
 from pandagpt.api.responses.output import Output
-from pandagpt.api.responses.store import StoredResponse
+from pandagpt.api.responses.store import StoredItem, StoredResponse
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.request import validated
@@ -45,15 +44,15 @@ BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 @router.post("", openapi_extra={"requestBody": BODY})
 async def create_response(request: Request) -> Response:
     asked = await read_body(request, ResponseRequest)
-    items = _items(request, asked)
-    kept = await _kept(request, items) if asked.store else None
-    translation = Translation(asked, items, _history(request, asked))
+    items = await _items(request, asked)
+    given = [stored.item for stored in items]
+    translation = Translation(asked, given, _history(request, asked))
     chat = translation.chat()
     try:
         generation = await unless_gone(request.receive, ask(request, chat))
     except RequestError as error:
         raise translation.placed(error) from None
-    answer = _answer(request, asked, chat, generation, kept)
+    answer = _answer(request, asked, chat, generation, items)
     if asked.stream:
         return _stream(request, answer)
     try:
@@ -62,31 +61,37 @@ async def create_response(request: Request) -> Response:
         generation.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    items: tuple[InputItem, ...]
-    num_bytes: int
-
-
-def _items(request: Request, asked: ResponseRequest) -> tuple[InputItem, ...]:
-    store, caller = state_of(request).responses, caller_of(request)
-    items: list[InputItem] = []
-    for index, item in enumerate(asked.input):
-        try:
-            is_named = isinstance(item, ItemReference)
-            items.append(store.item(caller, item.id) if is_named else with_id(item))
-        except UnknownResponse as error:
-            raise error.at(f"input[{index}].id") from None
-    return tuple(items)
-
-
-async def _kept(request: Request, items: tuple[InputItem, ...]) -> _Kept:
-    """Raises InvalidValue if they can never be kept, before anything is computed."""
+async def _items(request: Request, asked: ResponseRequest) -> tuple[StoredItem, ...]:
+    """Raises UnknownResponse, or InvalidValue if they can never be kept: before any work."""
+    state = state_of(request)
+    items = _resolved(request, asked)
     length = int(request.headers.get("content-length", MAX_INLINE_BYTES + 1))
     is_small = length <= MAX_INLINE_BYTES
-    size = num_bytes(items) if is_small else await run_in_threadpool(num_bytes, items)
-    state_of(request).responses.refuse_too_large(size)
-    return _Kept(items, size)
+    stored = weighed(items) if is_small else await run_in_threadpool(weighed, items)
+    if asked.store:
+        state.responses.refuse_too_large(sum(item.num_bytes for item in stored))
+    return stored
+
+
+def _resolved(request: Request, asked: ResponseRequest) -> list[InputItem | StoredItem]:
+    """References are free to send; what they mean together is bounded like a body."""
+    state, caller = state_of(request), caller_of(request)
+    items: list[InputItem | StoredItem] = []
+    room = state.settings.max_body_bytes
+    for index, item in enumerate(asked.input):
+        if not isinstance(item, ItemReference):
+            items.append(item)
+            continue
+        try:
+            stored = state.responses.item(caller, item.id)
+        except UnknownResponse as error:
+            raise error.at(f"input[{index}].id") from None
+        room -= stored.num_bytes
+        if room < 0:
+            limit = state.settings.max_body_bytes
+            raise InvalidValue(f"The items named have more than {limit} bytes.", "input")
+        items.append(stored)
+    return items
 
 
 def _history(request: Request, asked: ResponseRequest) -> list[InputItem]:
@@ -97,7 +102,7 @@ def _history(request: Request, asked: ResponseRequest) -> list[InputItem]:
         )
     except UnknownResponse as error:
         raise error.at("previous_response_id") from None
-    return [item for turn in turns for item in turn.items]
+    return [stored.item for turn in turns for stored in turn.items]
 
 
 def _answer(
@@ -105,7 +110,7 @@ def _answer(
     asked: ResponseRequest,
     chat: ChatRequest,
     generation: Generation,
-    kept: _Kept | None,
+    items: tuple[StoredItem, ...],
 ) -> ResponseAnswer:
     state, caller = state_of(request), caller_of(request)
     toolbox = Toolbox.of(chat)
@@ -113,11 +118,9 @@ def _answer(
     heading = Heading(asked, chat, asked.model or state.holder.serving.model.id)
 
     def keep(response: dict[str, Any]) -> None:
-        if kept is not None:
-            data, previous = to_json(response), asked.previous_response_id
-            answered = read_output(response["output"])
-            size = kept.num_bytes + len(data) + num_bytes(answered)
-            stored = StoredResponse(heading.id, previous, data, kept.items, answered, size)
+        if asked.store:
+            answered, previous = read_output(response["output"]), asked.previous_response_id
+            stored = StoredResponse(heading.id, previous, to_json(response), items, answered)
             state.responses.put(caller, stored)
 
     return ResponseAnswer(generation, heading, output, keep)
@@ -169,15 +172,15 @@ async def list_input_items(request: Request, response_id: str) -> Response:
     return StreamingResponse(_list(page, rest), media_type="application/json")
 
 
-def _list(page: Sequence[InputItem], rest: dict[str, Any]) -> Iterator[bytes]:
+def _list(page: Sequence[StoredItem], rest: dict[str, Any]) -> Iterator[bytes]:
     """Item by item, since one may be as large as a request."""
     yield b'{"object":"list","data":['
     for index, item in enumerate(page):
-        yield (b"," if index else b"") + listed(item)
+        yield (b"," if index else b"") + listed(item.item)
     yield b"]," + to_json(rest)[1:]
 
 
-def _place_of(item_id: str, items: Sequence[InputItem]) -> int:
+def _place_of(item_id: str, items: Sequence[StoredItem]) -> int:
     for place, item in enumerate(items):
         if item.id == item_id:
             return place
