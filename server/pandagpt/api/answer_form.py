@@ -1,10 +1,10 @@
 """What a request says of its answer's form, as one grammar: `response_format` and tools."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pandagpt.api.schema_cost import check_cost
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.tools import NO_CALL_RULE, Toolbox
 from pandagpt.engine.grammar import compiler_of, json_rule
@@ -12,7 +12,6 @@ from pandagpt.engine.request import Grammar
 from pandagpt.errors import InvalidSchema
 from pandagpt.model.tokenizer import Tokenizer
 
-MAX_SCHEMA_BYTES = 64 * 1024
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
@@ -26,7 +25,7 @@ class AnswerForm:
     @classmethod
     def of(cls, chat: ChatRequest) -> "AnswerForm":
         """Raises InvalidSchema."""
-        _check_size(chat)
+        check_cost(_schemas(chat))
         toolbox, schema = Toolbox.of(chat), _schema(chat)
         if toolbox is not None:
             return _with_calls(toolbox, schema)
@@ -85,13 +84,3 @@ def _schemas(chat: ChatRequest) -> Iterator[tuple[str, dict[str, Any]]]:
     for index, tool in enumerate(chat.tools):
         if tool.function.parameters is not None:
             yield f"tools[{index}].function.parameters", tool.function.parameters
-
-
-def _check_size(chat: ChatRequest) -> None:
-    """One limit for all of a request's schemas: they are compiled together."""
-    num_bytes = 0
-    for param, schema in _schemas(chat):
-        num_bytes += len(json.dumps(schema))
-        if num_bytes > MAX_SCHEMA_BYTES:
-            message = f"The schemas of a request may have {MAX_SCHEMA_BYTES} bytes in all."
-            raise InvalidSchema(message, param)

@@ -17,7 +17,6 @@ from pandagpt.api.schemas.chat import ChatRequest, ToolCall
 from pandagpt.api.schemas.tools import Function, NamedTool, find_tool
 from pandagpt.api.signature import signature
 from pandagpt.engine.grammar import json_rule, literal_rule
-from pandagpt.errors import InvalidSchema
 
 MAX_CALLS = 4
 """With `parallel_tool_calls`. A weak model rarely closes a list on its own, so there is a limit,
@@ -64,7 +63,7 @@ class Toolbox:
         return "\n".join(["Functions:", *map(_told, self.functions), _INSTRUCTION])
 
     def rules(self) -> Iterator[str]:
-        """`calls` and what it is made of. Raises InvalidSchema."""
+        """`calls` and what it is made of."""
         first = " | ".join(f"first_{i}" for i in range(len(self.functions)))
         later = " | ".join(f"later_{i}" for i in range(len(self.functions)))
         more = f' ("," ({later})){{0,{self.max_calls - 1}}}' if self.max_calls > 1 else ""
@@ -101,11 +100,7 @@ def _parameters(function: Function) -> dict[str, Any]:
     """OpenAI's rule: arguments are an object; without `parameters` it is empty."""
     if function.parameters is None:
         return NO_PARAMETERS
-    parameters = {"type": "object", **function.parameters}
-    if parameters["type"] != "object":
-        message = f"The parameters of '{function.name}' must be of the type 'object'."
-        raise InvalidSchema(message, "tools")
-    return parameters
+    return {"type": "object", **function.parameters}
 
 
 def _head(name: str) -> str:

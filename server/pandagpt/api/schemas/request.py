@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
 from pandagpt.errors import (
     InvalidJson,
+    InvalidSchema,
     InvalidValue,
     MissingParameter,
     RequestError,
@@ -27,12 +28,14 @@ MAX_ECHO_CHARS = 64
 
 UNSUPPORTED = "unsupported_value"
 UNKNOWN_PART = "unsupported_content_type"
+UNUSABLE_SCHEMA = "invalid_schema"
 
 ERROR_CLASSES: dict[str, type[RequestError]] = {
     "missing": MissingParameter,
     "union_tag_not_found": MissingParameter,
     UNSUPPORTED: UnsupportedValue,
     UNKNOWN_PART: UnsupportedContentType,
+    UNUSABLE_SCHEMA: InvalidSchema,
     "union_tag_invalid": UnsupportedContentType,
 }
 

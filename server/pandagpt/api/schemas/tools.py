@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
-from pandagpt.api.schemas.request import UNSUPPORTED, RequestModel
+from pandagpt.api.schemas.request import UNSUPPORTED, UNUSABLE_SCHEMA, RequestModel
 from pandagpt.api.schemas.response_format import Name
 
 MAX_TOOLS = 128
@@ -23,12 +23,18 @@ def _function_only(value: Any) -> Any:
 FunctionType = Annotated[Literal["function"], BeforeValidator(_function_only)]
 
 
+def _of_an_object(parameters: dict[str, Any]) -> dict[str, Any]:
+    if parameters.get("type", "object") != "object":
+        raise PydanticCustomError(UNUSABLE_SCHEMA, "it must be of the type 'object'")
+    return parameters
+
+
 class Function(RequestModel):
     """`strict` or not, a call that must be made keeps to `parameters`. None: no parameters."""
 
     name: Name
     description: str = ""
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[dict[str, Any], AfterValidator(_of_an_object)] | None = None
     strict: bool = False
 
 
