@@ -99,5 +99,10 @@ async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
         "/v1/models",
         "/v1/models/{model_id}",
         "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/responses/{response_id}",
+        "/v1/responses/{response_id}/cancel",
+        "/v1/responses/{response_id}/input_items",
         "/v1/embeddings",
     }

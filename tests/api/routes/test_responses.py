@@ -433,7 +433,7 @@ FUNCTION = {"type": "function", "name": "f"}
         (
             {"tools": [FUNCTION | {"parameters": {"type": "nothing"}}]},
             "invalid_schema",
-            "tools",
+            "tools[0].parameters",
         ),
         ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
         ({"tool_choice": FUNCTION}, "invalid_value", "tool_choice"),
