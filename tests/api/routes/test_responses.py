@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -508,3 +509,11 @@ async def test_what_can_never_be_kept_is_refused(connect: Connect, engine: Scrip
         response = await client.post(RESPONSES, json={"input": user(part), "store": False})
         assert response.json()["error"]["param"] == "input[0].content[0].image_url"
     assert engine.requests == []
+
+
+async def test_a_body_of_unknown_length(client: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield json.dumps({"input": "Hi"}).encode()
+
+    response = await client.post(RESPONSES, content=pieces())
+    assert (await client.get(f"{RESPONSES}/{response.json()['id']}")).json() == response.json()
