@@ -105,4 +105,9 @@ async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
         "/v1/responses/{response_id}/cancel",
         "/v1/responses/{response_id}/input_items",
         "/v1/embeddings",
+        "/v1/files",
+        "/v1/files/{file_id}",
+        "/v1/files/{file_id}/content",
+        "/tokenize",
+        "/detokenize",
     }

@@ -26,7 +26,7 @@ from pandagpt.errors import PandaError
 async def ask(request: Request, chat: ChatRequest) -> Generation:
     state = state_of(request)
     model = find_model(state.holder.serving, chat.model)
-    async with state.intake.read(chat, model) as given:
+    async with state.intake.read(chat, model, caller_of(request)) as given:
         params = sampling_params(chat, model, len(given.prompt), AnswerForm.of(chat))
         return await begin(request, model, [(given, params)], chat.n)
 

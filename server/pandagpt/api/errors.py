@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pandagpt.errors import (
     ContextLengthExceeded,
     EngineFailure,
+    FileQuotaExceeded,
     InvalidJson,
     InvalidMedia,
     InvalidSchema,
@@ -24,6 +25,8 @@ from pandagpt.errors import (
     Overloaded,
     PandaError,
     RequestError,
+    StorageFull,
+    UnknownFile,
     UnknownResponse,
     UnsupportedContentType,
     UnsupportedValue,
@@ -54,8 +57,12 @@ PROBLEMS: dict[type, Problem] = {
     MediaNotAllowed: Problem(400, INVALID_REQUEST, "media_url_not_allowed"),
     InvalidSchema: Problem(400, INVALID_REQUEST, "invalid_schema"),
     UnknownResponse: Problem(404, INVALID_REQUEST, "response_not_found"),
+    UnknownFile: Problem(404, INVALID_REQUEST, "file_not_found"),
+    # Not 429, which clients send again.
+    FileQuotaExceeded: Problem(413, INVALID_REQUEST, "file_quota_exceeded"),
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
+    StorageFull: Problem(507, "server_error", "storage_full"),
     EngineFailure: Problem(500, "server_error", "internal_error"),
     PandaError: Problem(500, "server_error", "internal_error"),
 }

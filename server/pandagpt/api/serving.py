@@ -59,11 +59,11 @@ class ServedModel:
     chat_template: ChatTemplate | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def prompt(self, turns: Sequence[Turn], fusion: Fusion) -> Prompt:
+    def prompt(self, turns: Sequence[Turn], fusion: Fusion, *, opens_answer: bool = True) -> Prompt:
         """In the model's own template if it has one, else in PandaGPT's."""
         if self.chat_template:
-            return self.chat_template.render(turns, self.tokenizer)
-        return render(turns, self.tokenizer, fusion)
+            return self.chat_template.render(turns, self.tokenizer, opens_answer=opens_answer)
+        return render(turns, self.tokenizer, fusion, opens_answer=opens_answer)
 
     @property
     def turn_stop(self) -> str:

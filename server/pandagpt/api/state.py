@@ -1,10 +1,11 @@
-"""What routes find in the app: settings, the model's holder, the intake, kept answers."""
+"""What routes find in the app: settings, the model's holder, the intake, files, kept answers."""
 
 from dataclasses import dataclass
 from typing import cast
 
 from fastapi import Request
 
+from pandagpt.api.file_store import FileStore
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import RequestLog
 from pandagpt.api.responses.store import ResponseStore
@@ -18,6 +19,7 @@ class AppState:
     settings: Settings
     holder: ModelHolder
     intake: Intake
+    files: FileStore
     responses: ResponseStore
 
 

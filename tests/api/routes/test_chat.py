@@ -335,13 +335,6 @@ def test_mislabelled_media(live: httpx.Client, kind: str, golden: Path) -> None:
     assert refusal(live, body) == ("invalid_media", f"messages[0].content[0].{name}")
 
 
-def test_uploaded_files_are_refused_by_name(live: httpx.Client) -> None:
-    for name, source in (("image_url", {"file_id": "file-1"}), ("file", {"file_id": "file-1"})):
-        body = ask(messages=media_message({"type": name, name: source}))
-        expected = ("unsupported_value", f"messages[0].content[0].{name}.file_id")
-        assert refusal(live, body) == expected
-
-
 def test_too_many_media(live: httpx.Client, photo: dict[str, Any]) -> None:
     small = {"type": "image_url", "image_url": "data:;base64,AAAA"}
     body = ask(messages=media_message(*[small] * 33))

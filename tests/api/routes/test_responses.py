@@ -517,3 +517,17 @@ async def test_a_body_of_unknown_length(client: httpx.AsyncClient) -> None:
 
     response = await client.post(RESPONSES, content=pieces())
     assert (await client.get(f"{RESPONSES}/{response.json()['id']}")).json() == response.json()
+
+
+def test_uploads(live: httpx.Client, golden: Path) -> None:
+    path = next((golden / "preprocess_io").glob("*.png"))
+    file_id = live.post("/v1/files", files={"file": path.read_bytes()}).json()["id"]
+    inline = post(live, asked(input=user({"type": "input_image", "image_url": data_url(path)})))
+    for form in (
+        {"type": "input_image", "file_id": file_id},
+        {"type": "input_file", "file_id": file_id},
+    ):
+        assert text_of(post(live, asked(input=user(form)))) == text_of(inline)
+        unknown = asked(input=user(form | {"file_id": "file-0"}))
+        expected = ("file_not_found", "input[0].content[0].file_id")
+        assert refusal(live, unknown, 404) == expected

@@ -36,10 +36,11 @@ async def _embed(request: Request, wanted: EmbeddingsRequest) -> dict[str, Any]:
     _check_dimensions(wanted, model)
     items = read_items(wanted, state.settings.max_media_per_request)
     is_cut = wanted.truncate_prompt_tokens is not None
-    async with state.intake.read_sources(items, model.text_tokenizer, is_cut=is_cut) as given:
+    caller, tokenizer = caller_of(request), model.text_tokenizer
+    async with state.intake.read_sources(items, tokenizer, caller, is_cut=is_cut) as given:
         log.fields |= {"model": model.id, "items": len(items)}
         engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
-        embed = EmbedRequest(engine_id, given.media, caller_of(request))
+        embed = EmbedRequest(engine_id, given.media, caller)
         embeddings = await serving.engine.embed(embed)
     rows = vectors(embeddings.array, items, is_unit=wanted.use_activation)
     usage = {"prompt_tokens": given.num_tokens, "total_tokens": given.num_tokens}
