@@ -57,6 +57,14 @@ def test_curl_counts_what_the_first_curl_costs(tiny_url: str) -> None:
     assert counted["count"] == answer["usage"]["prompt_tokens"]
 
 
+def test_sdk_parses_a_sighting(tiny_url: str) -> None:
+    first, second = run(
+        tiny_url, sys.executable, "-c", block("python", "from typing import Literal")
+    ).splitlines()
+    assert re.fullmatch(r"thing='(bird|car|frog)' count=[123]", first)
+    assert re.fullmatch(r"report thing='(bird|car|frog)' count=[123]", second)
+
+
 @pytest.mark.parametrize("command", ["make serve", "make test"])
 def test_the_two_commands_are_targets(command: str) -> None:
     assert command in block("sh", "make serve")

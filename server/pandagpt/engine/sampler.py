@@ -77,7 +77,7 @@ class SamplerState:
         return np.count_nonzero(mask_V) == np.count_nonzero(mask_V[ends])
 
     def allows(self, token_id: int) -> bool:
-        is_in_grammar = self.allowed is None or bool(self.allowed.mask_V[token_id])
+        is_in_grammar = self.allowed is None or self.allowed.has(token_id)
         return is_in_grammar and token_id not in self.banned_ids
 
     def instead_of(self, best_id: int) -> int | None:
