@@ -11,10 +11,10 @@
     │   ├── InvalidMedia             undecodable, empty, truncated, wrong kind
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
-    │   ├── InvalidSchema            a JSON schema that no answer can be held to
-    │   ├── UnknownResponse          not stored, or not this caller's
     │   ├── UnknownFile              no such upload, or not this caller's
     │   ├── FileQuotaExceeded        the caller's uploads fill its share
+    │   ├── InvalidSchema            a JSON schema that no answer can be held to
+    │   ├── UnknownResponse          not stored, or not this caller's
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── StorageFull                  no room for an upload: our disk, or all callers' files
@@ -91,19 +91,19 @@ class MediaNotAllowed(RequestError):
     pass
 
 
-class InvalidSchema(RequestError):
-    pass
-
-
-class UnknownResponse(RequestError):
-    pass
-
-
 class UnknownFile(RequestError):
     pass
 
 
 class FileQuotaExceeded(RequestError):
+    pass
+
+
+class InvalidSchema(RequestError):
+    pass
+
+
+class UnknownResponse(RequestError):
     pass
 
 

@@ -14,9 +14,12 @@ PACKAGE = ROOT / "server" / "pandagpt"
 TREE = (ROOT / "server" / "README.md").read_text()
 
 
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
 def block(language: str, beginning: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return next(text for text in blocks if text.startswith(beginning))
+    return next(text for text in blocks(language) if text.startswith(beginning))
 
 
 def run(url: str, *command: str) -> str:
@@ -44,6 +47,13 @@ def test_sdk_remembers_the_picture(tiny_url: str) -> None:
     out = run(tiny_url, sys.executable, "-c", block("python", "import openai"))
     assert "red" in out
     assert "car" in out
+
+
+def test_the_base_answers_too(tiny_url: str) -> None:
+    (code,) = [t for t in blocks("python") if "client.models.list" in t]
+    out = run(tiny_url, sys.executable, "-c", code)
+    assert [line.split()[0] for line in out.splitlines()] == ["pandagpt-tiny", "pandagpt-tiny-base"]
+    assert out.count("ribbit") == 2
 
 
 def test_sdk_uploads_a_sound(tiny_url: str) -> None:

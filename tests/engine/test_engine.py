@@ -505,8 +505,8 @@ def test_a_row_with_nan_fails_alone_and_leaves_nothing_behind(
     expected = {one.request_id: alone(model, one)[0].token_ids for one in (good, long, after)}
     embed_prompt = PandaGPT.embed_prompt
 
-    def poisoned(self: PandaGPT, one: Prompt, rows: list[Tensor]) -> Tensor:
-        return embed_prompt(self, one, rows) * (float("nan") if one == bad.prompt else 1)
+    def poisoned(self: PandaGPT, one: Prompt, rows: list[Tensor], name: str) -> Tensor:
+        return embed_prompt(self, one, rows, name) * (float("nan") if one == bad.prompt else 1)
 
     monkeypatch.setattr(PandaGPT, "embed_prompt", poisoned)
     bench = Bench(model)

@@ -54,6 +54,7 @@ async def begin(
             params,
             n,
             cache_salt=caller_of(request),
+            model=model.variant,
         )
         for given, params in asked
     ]

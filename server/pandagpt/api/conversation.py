@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pandagpt.api.schemas.chat import Message
+from pandagpt.api.schemas.long_text import LongText
 from pandagpt.api.schemas.parts import (
     AudioUrlPart,
     ContentPart,
@@ -54,7 +55,7 @@ class MediaSource:
 
     param: str
     modality: Modality | None
-    text: str
+    text: str | LongText
     is_data: bool = False
     options: MediaOptions = field(default_factory=MediaOptions)
     file_id: str = ""

@@ -43,6 +43,8 @@ from pandagpt.model.prompt import Prompt
 MAX_CHARS_PER_TOKEN = 64
 # Tokenising this much takes about a millisecond, as much as a hop to a thread under load.
 MAX_INLINE_CHARS = 8_000
+# Each turn costs some 15 microseconds, however short.
+MAX_INLINE_TURNS = 64
 
 Result = TypeVar("Result")
 ReadFile = Callable[[str, str], bytes]
@@ -110,7 +112,7 @@ class Intake:
         """
         async with AsyncExitStack() as stack:
             with self._pending():
-                conversation = self._conversation(chat, model)
+                conversation = await self._conversation(chat, model)
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
                 check_length(prompt, model.max_model_len)
@@ -124,7 +126,7 @@ class Intake:
     async def prompt(self, chat: ChatRequest, model: ServedModel, *, opens_answer: bool) -> Prompt:
         """As `read` makes it, but of any length; media have their slots and are not read."""
         with self._pending():
-            conversation = self._conversation(chat, model)
+            conversation = await self._conversation(chat, model)
             return await self._prompt(conversation, chat, model, opens_answer=opens_answer)
 
     async def token_ids(self, text: str, model: ServedModel, *, has_special: bool) -> list[int]:
@@ -202,10 +204,12 @@ class Intake:
             for task in loading:
                 task.cancel()
 
-    def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
+    async def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
         toolbox = Toolbox.of(chat)
         instruction = toolbox.instruction if toolbox else ""
-        conversation = read_messages(chat.messages, self._max_media, instruction)
+        read = partial(read_messages, chat.messages, self._max_media, instruction)
+        is_long = len(chat.messages) > MAX_INLINE_TURNS
+        conversation = await self._run(read) if is_long else read()
         _refuse_unread(conversation.media, model)
         return conversation
 
@@ -219,16 +223,21 @@ class Intake:
     ) -> Prompt:
         turns, fusion = conversation.turns, chat.fusion or model.fusion
         render = partial(model.prompt, turns, fusion, opens_answer=opens_answer)
-        return await self._tokenized(conversation.num_chars, model, render)
+        return await self._tokenized(conversation.num_chars, model, render, len(turns))
 
     async def _tokenized(
-        self, num_chars: int, model: ServedModel, tokenize: Callable[[], Result]
+        self,
+        num_chars: int,
+        model: ServedModel,
+        tokenize: Callable[[], Result],
+        num_turns: int = 1,
     ) -> Result:
         """Refuses what is far too long before it is tokenised, which takes its time."""
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
             at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
-        return await self._run(tokenize) if num_chars > MAX_INLINE_CHARS else tokenize()
+        is_long = num_chars > MAX_INLINE_CHARS or num_turns > MAX_INLINE_TURNS
+        return await self._run(tokenize) if is_long else tokenize()
 
     def _load(self, source: MediaSource, caller: str) -> MediaInput:
         data = self._bytes(source, caller)

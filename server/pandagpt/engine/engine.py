@@ -83,7 +83,8 @@ def _trail(request: GenerateRequest) -> Trail:
     items: list[int | str] = list(request.prompt.token_ids)
     for position, slot in request.prompt.slots:
         items[position] = " ".join(request.media[index].digest for index in slot.media)
-    return Trail(request.cache_salt, items)
+    # The same tokens have other keys and values in another model.
+    return Trail(repr((request.cache_salt, request.model)), items)
 
 
 class Engine:
@@ -228,8 +229,7 @@ class Engine:
             return []
         request_id = job.request.request_id
         del self._jobs[request_id]
-        modalities = [medium.modality for medium in job.request.media]
-        return [(request_id, self._runner.embeddings(modalities, [job.rows[k] for k in job.keys]))]
+        return [(request_id, self._runner.embeddings([job.rows[key] for key in job.keys]))]
 
     # -- one step
 
@@ -240,8 +240,7 @@ class Engine:
         request = job.request
         assert isinstance(request, GenerateRequest)
         try:
-            rows = [job.rows[key] for key in job.keys]
-            self._runner.begin(chunk.sequence, request.prompt, rows, request.params)
+            self._runner.begin(chunk.sequence, request, [job.rows[key] for key in job.keys])
         except Exception as error:
             guilty[request.request_id] = error
             return False

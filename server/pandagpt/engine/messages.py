@@ -31,6 +31,7 @@ from pandagpt.errors import (
 )
 from pandagpt.logs import LogFormat
 from pandagpt.media.modality import Modality
+from pandagpt.model.adapter_folder import VariantSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Start:
     still be `auto`.
 
     `max_rows` None: as many as memory has room for and as pay; `config`'s number is not used.
+    `variants` are other models on the same weights.
     """
 
     folder: str
@@ -48,6 +50,7 @@ class Start:
     config: EngineConfig
     max_rows: int | None = None
     log_format: LogFormat = "auto"
+    variants: tuple[VariantSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

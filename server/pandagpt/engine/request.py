@@ -64,7 +64,10 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """`prompt` refers to `media` by index. `n` choices share one prefill of the media."""
+    """`prompt` refers to `media` by index. `n` choices share one prefill of the media.
+
+    `model` is one of those that share the weights; empty: the one that is merged into them.
+    """
 
     request_id: str
     prompt: Prompt
@@ -72,6 +75,7 @@ class GenerateRequest:
     params: SamplingParams
     n: int = 1
     cache_salt: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
+from sys import getsizeof
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from pydantic_core import to_json
 
 from pandagpt.api.responses.store import StoredItem
@@ -20,6 +21,7 @@ from pandagpt.api.schemas.responses import (
 # What an object of a part or an item takes beside its text, roughly.
 OBJECT_BYTES = 1024
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
+_ITEM: TypeAdapter[InputItem] = TypeAdapter(Annotated[InputItem, Field(discriminator="type")])
 _OUTPUT: TypeAdapter[list[MessageItem | FunctionCallItem]] = TypeAdapter(
     list[MessageItem | FunctionCallItem]
 )
@@ -40,10 +42,19 @@ def read_output(output: Sequence[dict[str, Any]]) -> tuple[StoredItem, ...]:
 
 
 def _weighed(item: InputItem) -> StoredItem:
-    if item.id is None:
-        item = item.model_copy(update={"id": new_id(_PREFIXES[item.type])})
-    num_objects = 1 + len(_parts_of(item))
-    return StoredItem(item, OBJECT_BYTES * num_objects + len(to_json(item)))
+    """Its texts are copied: views of the request's body would keep all of that."""
+    data = item.model_dump(exclude_none=True)
+    data.setdefault("id", new_id(_PREFIXES[item.type]))
+    num_bytes = OBJECT_BYTES * (1 + len(_parts_of(item))) + sum(map(getsizeof, _texts(data)))
+    return StoredItem(_ITEM.validate_python(data), num_bytes)
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _texts(child)
 
 
 def listed(item: InputItem) -> bytes:

@@ -9,6 +9,8 @@ from pandagpt.api.ask import ask, streamed
 from pandagpt.api.body import read_body
 from pandagpt.api.completion import ChunkStream, Heading, whole
 from pandagpt.api.generation import Generation, unless_gone
+from pandagpt.api.openapi import describe
+from pandagpt.api.schemas.answers import ChatCompletion, ChatCompletionChunk
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
 from pandagpt.api.sse import EventStream
 from pandagpt.api.state import state_of
@@ -16,24 +18,79 @@ from pandagpt.api.tools import Toolbox
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
 
-EXAMPLE: dict[str, Any] = {
-    "messages": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}},
-            ],
-        }
-    ]
+EXAMPLES: dict[str, Any] = {
+    "A sound": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "audio_url", "audio_url": {"url": "sample://frog.wav"}},
+                    {"type": "text", "text": "What can you hear?"},
+                ],
+            }
+        ],
+        "temperature": 0,
+    },
+    "A streamed answer": {
+        "messages": [{"role": "user", "content": "What does a frog do?"}],
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
+    "A picture and a sound": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": "sample://red_car.png"}},
+                    {"type": "audio_url", "audio_url": {"url": "sample://frog.wav"}},
+                    {"type": "text", "text": "What do you notice?"},
+                ],
+            }
+        ],
+        "fusion": "interleave",
+        "temperature": 0,
+    },
+    "A tool, streamed": {
+        "messages": [{"role": "user", "content": "What is it?"}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "report",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"thing": {"enum": ["bird", "car", "frog"]}},
+                        "required": ["thing"],
+                    },
+                },
+            }
+        ],
+        "tool_choice": "required",
+        "temperature": 0,
+        "stream": True,
+    },
+    "A schema": {
+        "messages": [{"role": "user", "content": "What is it?"}],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "thing", "schema": {"enum": ["bird", "car", "frog"]}},
+        },
+        "temperature": 0,
+    },
 }
-BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 
 
-@router.post("/completions", openapi_extra={"requestBody": BODY})
+@router.post(
+    "/completions",
+    **describe(ChatCompletion, ChatRequest, EXAMPLES, chunk=ChatCompletionChunk),
+)
 async def create_chat_completion(request: Request) -> Response:
+    """A conversation with media in, an answer out, whole or streamed."""
     chat = await read_body(request, ChatRequest)
     generation = await unless_gone(request.receive, ask(request, chat))
+    # They may hold a body of many megabytes, and the answer may take minutes.
+    chat = chat.model_copy(update={"messages": []})
     heading = Heading(chat.model or state_of(request).holder.serving.model.id)
     if chat.stream:
         return _stream(request, chat, generation, heading)

@@ -28,6 +28,7 @@ BODY = {
 async def create_completion(request: Request) -> Response:
     asked = await read_body(request, CompletionRequest)
     generation, texts = await unless_gone(request.receive, _begin(request, asked))
+    asked = asked.model_copy(update={"prompt": []})
     model_id = asked.model or state_of(request).holder.serving.model.id
     echoed = [text if asked.echo else "" for text in texts for _ in range(asked.n)]
     heading = Heading(model_id, f"cmpl-{uuid.uuid4().hex}")

@@ -6,10 +6,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic_core import to_json
-from starlette.concurrency import run_in_threadpool
 
 from pandagpt.api.ask import ask, streamed
-from pandagpt.api.body import MAX_INLINE_BYTES, read_body
+from pandagpt.api.body import aside, read_body
 from pandagpt.api.errors import content_of
 from pandagpt.api.generation import Generation, unless_gone
 from pandagpt.api.responses.answer import Heading, ResponseAnswer
@@ -44,15 +43,14 @@ BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 @router.post("", openapi_extra={"requestBody": BODY})
 async def create_response(request: Request) -> Response:
     asked = await read_body(request, ResponseRequest)
-    items = await _items(request, asked)
-    given = [stored.item for stored in items]
-    translation = Translation(asked, given, _history(request, asked))
-    chat = translation.chat()
-    try:
-        generation = await unless_gone(request.receive, ask(request, chat))
-    except RequestError as error:
-        raise translation.placed(error) from None
-    answer = _answer(request, asked, chat, generation, items)
+    given = _resolved(request, asked)
+    kept = await _kept(request, given) if asked.store else ()
+    chat, generation = await _begin(request, asked, kept or given)
+    # They may hold a body of many megabytes, and the answer may take minutes.
+    del given
+    asked = asked.model_copy(update={"input": []})
+    chat = chat.model_copy(update={"messages": []})
+    answer = _answer(request, asked, chat, generation, kept)
     if asked.stream:
         return _stream(request, answer)
     try:
@@ -61,16 +59,25 @@ async def create_response(request: Request) -> Response:
         generation.close()
 
 
-async def _items(request: Request, asked: ResponseRequest) -> tuple[StoredItem, ...]:
-    """Raises UnknownResponse, or InvalidValue if they can never be kept: before any work."""
-    state = state_of(request)
-    items = _resolved(request, asked)
-    length = int(request.headers.get("content-length", MAX_INLINE_BYTES + 1))
-    is_small = length <= MAX_INLINE_BYTES
-    stored = weighed(items) if is_small else await run_in_threadpool(weighed, items)
-    if asked.store:
-        state.responses.refuse_too_large(sum(item.num_bytes for item in stored))
-    return stored
+async def _begin(
+    request: Request, asked: ResponseRequest, given: Sequence[InputItem | StoredItem]
+) -> tuple[ChatRequest, Generation]:
+    items = [each.item if isinstance(each, StoredItem) else each for each in given]
+    translation = Translation(asked, items, _history(request, asked))
+    chat = translation.chat()
+    try:
+        return chat, await unless_gone(request.receive, ask(request, chat))
+    except RequestError as error:
+        raise translation.placed(error) from None
+
+
+async def _kept(
+    request: Request, items: Sequence[InputItem | StoredItem]
+) -> tuple[StoredItem, ...]:
+    """Raises InvalidValue if they can never be kept, before anything is computed."""
+    kept = await aside(request, weighed, items)
+    state_of(request).responses.refuse_too_large(sum(item.num_bytes for item in kept))
+    return kept
 
 
 def _resolved(request: Request, asked: ResponseRequest) -> list[InputItem | StoredItem]:
@@ -110,7 +117,7 @@ def _answer(
     asked: ResponseRequest,
     chat: ChatRequest,
     generation: Generation,
-    items: tuple[StoredItem, ...],
+    kept: tuple[StoredItem, ...],
 ) -> ResponseAnswer:
     state, caller = state_of(request), caller_of(request)
     toolbox = Toolbox.of(chat)
@@ -120,7 +127,7 @@ def _answer(
     def keep(response: dict[str, Any]) -> None:
         if asked.store:
             answered, previous = read_output(response["output"]), asked.previous_response_id
-            stored = StoredResponse(heading.id, previous, to_json(response), items, answered)
+            stored = StoredResponse(heading.id, previous, to_json(response), kept, answered)
             state.responses.put(caller, stored)
 
     return ResponseAnswer(generation, heading, output, keep)

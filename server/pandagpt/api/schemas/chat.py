@@ -47,10 +47,8 @@ def _as_parts(value: Any) -> Any:
 
 # Lengths are bound to the list itself, inside: so a long list is refused at its first item
 # too many, and not after an error has been written for each.
-Content = Annotated[
-    Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS)],
-    BeforeValidator(_as_parts),
-]
+Parts = Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS)]
+Content = Annotated[Parts, BeforeValidator(_as_parts, json_schema_input_type=str | Parts)]
 
 
 class FunctionCall(RequestModel):

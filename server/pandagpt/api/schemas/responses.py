@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pandagpt.api.schemas.chat import MAX_MESSAGES, MAX_PARTS
+from pandagpt.api.schemas.long_text import LongText
 from pandagpt.api.schemas.parts import (
     AudioUrlPart,
     DepthPart,
@@ -41,7 +42,7 @@ INERT_FIELDS = frozenset({"service_tier", "prompt_cache_retention", "prompt_cach
 
 class InputImagePart(RequestModel):
     type: Literal["input_image"]
-    image_url: NonEmpty | None = None
+    image_url: NonEmpty | LongText | None = None
     file_id: NonEmpty | None = None
     detail: Literal["auto", "low", "high", "original"] = "auto"
 
@@ -56,9 +57,9 @@ class InputFilePart(RequestModel):
     """`modality` is this server's, as in the `file` part of a chat. None: by content."""
 
     type: Literal["input_file"]
-    file_data: NonEmpty | None = None
+    file_data: NonEmpty | LongText | None = None
     file_id: NonEmpty | None = None
-    file_url: NonEmpty | None = None
+    file_url: NonEmpty | LongText | None = None
     filename: str | None = None
     detail: Literal["auto", "low", "high"] | None = None
     modality: Literal["image", "video", "audio", "depth", "thermal", "imu"] | None = None

@@ -43,7 +43,11 @@ class SamplingFields(RequestModel):
     presence_penalty: Annotated[float, within(-2, 2)] = 0.0
     frequency_penalty: Annotated[float, within(-2, 2)] = 0.0
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    stop: Annotated[Stops, BeforeValidator(_as_list), Field(default_factory=list)]
+    stop: Annotated[
+        Stops,
+        BeforeValidator(_as_list, json_schema_input_type=str | Stops),
+        Field(default_factory=list),
+    ]
     logit_bias: Annotated[Biases, BeforeValidator(_token_bias), Field(default_factory=dict)]
 
     # vLLM's names for what OpenAI has no field for.
