@@ -42,7 +42,7 @@ def _top(token: TokenLogprob) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class TextCompletion:
+class TextAnswer:
     """`echoed`: what each choice begins with, which is empty unless the prompt is repeated."""
 
     generation: Generation

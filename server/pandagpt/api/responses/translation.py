@@ -15,11 +15,11 @@ from pandagpt.api.schemas.responses import (
     AllowedTools,
     FunctionCallItem,
     FunctionCallOutputItem,
+    FunctionChoice,
     FunctionTool,
     InputFilePart,
     InputImagePart,
     InputItem,
-    NamedFunction,
     Part,
     ResponseRequest,
 )
@@ -160,7 +160,7 @@ def _tool(tool: FunctionTool) -> dict[str, Any]:
 
 def _tool_choice(asked: ResponseRequest) -> Any:
     match asked.tool_choice:
-        case NamedFunction(name=name):
+        case FunctionChoice(name=name):
             return {"type": "function", "function": {"name": name}}
         case AllowedTools(mode=mode):
             return mode

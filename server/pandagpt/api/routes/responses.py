@@ -11,6 +11,7 @@ from pandagpt.api.ask import ask, streamed
 from pandagpt.api.body import aside, read_body
 from pandagpt.api.errors import content_of
 from pandagpt.api.generation import Generation, unless_gone
+from pandagpt.api.openapi import describe
 from pandagpt.api.responses.answer import Heading, ResponseAnswer
 from pandagpt.api.responses.items import listed, read_output, weighed
 from pandagpt.api.responses.output import Output
@@ -18,6 +19,12 @@ from pandagpt.api.responses.store import StoredItem, StoredResponse
 from pandagpt.api.responses.translation import Translation
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.request import validated
+from pandagpt.api.schemas.response_answers import (
+    DeletedResponse,
+    InputItemList,
+    ResponseEvent,
+    ResponseObject,
+)
 from pandagpt.api.schemas.response_queries import InputItemsQuery, RetrieveQuery
 from pandagpt.api.schemas.responses import InputItem, ItemReference, ResponseRequest
 from pandagpt.api.state import caller_of, log_of, state_of
@@ -26,22 +33,43 @@ from pandagpt.errors import InvalidValue, PandaError, RequestError, UnknownRespo
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 
-EXAMPLE: dict[str, Any] = {
-    "input": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "input_text", "text": "What is this?"},
-                {"type": "input_image", "image_url": "data:image/png;base64,..."},
-            ],
-        }
-    ]
+EXAMPLES: dict[str, Any] = {
+    "A picture": {
+        "input": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_image", "image_url": "sample://red_car.png"},
+                    {"type": "input_text", "text": "What colour is it?"},
+                ],
+            }
+        ],
+        "temperature": 0,
+    },
+    "A function": {
+        "input": "What is it?",
+        "tools": [
+            {
+                "type": "function",
+                "name": "report",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"thing": {"enum": ["bird", "car", "frog"]}},
+                    "required": ["thing"],
+                },
+            }
+        ],
+        "tool_choice": "required",
+        "temperature": 0,
+    },
 }
-BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
+NO_BODY = (404, 500, 503)
+WRONG_QUERY = (400, *NO_BODY)
 
 
-@router.post("", openapi_extra={"requestBody": BODY})
+@router.post("", **describe(ResponseObject, ResponseRequest, EXAMPLES, chunk=ResponseEvent))
 async def create_response(request: Request) -> Response:
+    """Items in, items out, whole or as events of OpenAI's names."""
     asked = await read_body(request, ResponseRequest)
     given = _resolved(request, asked)
     kept = await _kept(request, given) if asked.store else ()
@@ -142,27 +170,30 @@ def _stream(request: Request, answer: ResponseAnswer) -> Response:
     return streamed(request, answer.generation, answer.frames(), failed)
 
 
-@router.get("/{response_id}")
+@router.get("/{response_id}", **describe(ResponseObject, errors=WRONG_QUERY))
 async def retrieve_response(request: Request, response_id: str) -> Response:
     validated(RetrieveQuery, dict(request.query_params))
     stored = state_of(request).responses.get(caller_of(request), response_id)
     return Response(stored.response, media_type="application/json")
 
 
-@router.delete("/{response_id}")
+@router.delete("/{response_id}", **describe(DeletedResponse, errors=NO_BODY))
 async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
     state_of(request).responses.delete(caller_of(request), response_id)
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-@router.post("/{response_id}/cancel")
+@router.post("/{response_id}/cancel", **describe(ResponseObject, errors=WRONG_QUERY))
 async def cancel_response(request: Request, response_id: str) -> Response:
     state_of(request).responses.get(caller_of(request), response_id)
     message = "Only responses created with 'background': true can be cancelled; this one has ended."
     raise InvalidValue(message, "response_id")
 
 
-@router.get("/{response_id}/input_items")
+@router.get(
+    "/{response_id}/input_items",
+    **describe(InputItemList, query=InputItemsQuery, errors=WRONG_QUERY),
+)
 async def list_input_items(request: Request, response_id: str) -> Response:
     query = validated(InputItemsQuery, dict(request.query_params))
     items = list(state_of(request).responses.get(caller_of(request), response_id).input)

@@ -32,9 +32,9 @@ TextOrTokens = Annotated[
     Annotated[str, Tag("text")] | Annotated[TokenIds, Tag("tokens")],
     Discriminator(lambda value: "tokens" if isinstance(value, list) else "text"),
 ]
+_Many = Annotated[list[TextOrTokens], Field(min_length=1, max_length=MAX_CHOICES)]
 Prompts = Annotated[
-    Annotated[list[TextOrTokens], Field(min_length=1, max_length=MAX_CHOICES)],
-    BeforeValidator(_as_prompts),
+    _Many, BeforeValidator(_as_prompts, json_schema_input_type=str | TokenIds | _Many)
 ]
 
 

@@ -98,14 +98,13 @@ def _as_parts(value: Any) -> Any:
     return value
 
 
-Content = Annotated[
-    Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS)], BeforeValidator(_as_parts)
-]
+Parts = Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS)]
+Content = Annotated[Parts, BeforeValidator(_as_parts, json_schema_input_type=str | Parts)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
 class MessageItem(RequestModel):
-    type: Literal["message"]
+    type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
     content: Content
     id: Label | None = None
@@ -129,7 +128,7 @@ class FunctionCallOutputItem(RequestModel):
 class ItemReference(RequestModel):
     """An item that this server has given or taken before, and has kept."""
 
-    type: Literal["item_reference"]
+    type: Literal["item_reference"] = "item_reference"
     id: Label
 
 
@@ -146,7 +145,8 @@ def _typed(value: Any) -> Any:
 
 
 Item = Annotated[
-    Annotated[InputItem | ItemReference, Field(discriminator="type")], BeforeValidator(_typed)
+    Annotated[InputItem | ItemReference, Field(discriminator="type")],
+    BeforeValidator(_typed, json_schema_input_type=InputItem | ItemReference),
 ]
 
 
@@ -158,9 +158,8 @@ def _as_items(value: Any) -> Any:
     return value
 
 
-Items = Annotated[
-    Annotated[list[Item], Field(min_length=1, max_length=MAX_MESSAGES)], BeforeValidator(_as_items)
-]
+_Many = Annotated[list[Item], Field(min_length=1, max_length=MAX_MESSAGES)]
+Items = Annotated[_Many, BeforeValidator(_as_items, json_schema_input_type=str | _Many)]
 
 
 class FunctionTool(RequestModel):
@@ -171,7 +170,7 @@ class FunctionTool(RequestModel):
     strict: bool | None = None
 
 
-class NamedFunction(RequestModel):
+class FunctionChoice(RequestModel):
     type: FunctionType
     name: Name
 
@@ -179,7 +178,7 @@ class NamedFunction(RequestModel):
 class AllowedTools(RequestModel):
     type: Literal["allowed_tools"]
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedFunction], Field(min_length=1, max_length=MAX_TOOLS)]
+    tools: Annotated[list[FunctionChoice], Field(min_length=1, max_length=MAX_TOOLS)]
 
 
 def _kind_of_choice(value: Any) -> str:
@@ -193,7 +192,7 @@ def _kind_of_choice(value: Any) -> str:
 
 ToolChoice = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("mode")]
-    | Annotated[NamedFunction, Tag("function")]
+    | Annotated[FunctionChoice, Tag("function")]
     | Annotated[AllowedTools, Tag("allowed_tools")],
     Discriminator(_kind_of_choice),
 ]
@@ -228,7 +227,7 @@ class Reasoning(RequestModel):
     summary: Label | None = None
 
 
-class StreamOptions(RequestModel):
+class ResponseStreamOptions(RequestModel):
     """No event is padded, asked for or not: what sniffs packets sees TLS records anyway."""
 
     include_obfuscation: bool = True
@@ -284,7 +283,7 @@ class ResponseRequest(SamplingFields):
     store: bool = True
     fusion: Literal["sum", "interleave"] | None = None
     stream: bool = False
-    stream_options: Annotated[StreamOptions | None, AfterValidator(_needs_stream)] = None
+    stream_options: Annotated[ResponseStreamOptions | None, AfterValidator(_needs_stream)] = None
     max_output_tokens: NumTokens | None = None
     text: TextConfig = TextConfig()
     tools: Annotated[list[FunctionTool], Field(default_factory=list, max_length=MAX_TOOLS)]
