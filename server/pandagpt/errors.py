@@ -15,6 +15,7 @@
     │   ├── UnknownFile              no such upload, or not this caller's
     │   ├── FileQuotaExceeded        the caller's uploads fill its share
     │   ├── InvalidSchema            a JSON schema that no answer can be held to
+    │   ├── UnknownResponse          not stored, or not this caller's
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── StorageFull                  no room for an upload: our disk, or all callers' files
@@ -105,6 +106,10 @@ class FileQuotaExceeded(RequestError):
 
 
 class InvalidSchema(RequestError):
+    pass
+
+
+class UnknownResponse(RequestError):
     pass
 
 

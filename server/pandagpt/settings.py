@@ -96,6 +96,12 @@ class Settings(BaseModel):
     max_decoded_mb: int = Field(
         256, ge=1, description="Decoded media that wait for the encoder; more wait undecoded."
     )
+    max_responses_mb: int = Field(
+        256, ge=1, description="Answers of /v1/responses kept with their input, all together."
+    )
+    response_ttl_s: float = Field(
+        3600, gt=0, description="How long one is kept after it was last used."
+    )
     max_files_gb: float = Field(4, gt=0, description="All uploaded files together.")
     max_files_gb_per_key: float = Field(
         1, gt=0, description="Uploaded files of one API key, where keys are set."
@@ -153,6 +159,10 @@ class Settings(BaseModel):
     @property
     def max_decode_bytes(self) -> int:
         return self.max_decode_mb * MEBIBYTE
+
+    @property
+    def max_responses_bytes(self) -> int:
+        return self.max_responses_mb * MEBIBYTE
 
     @property
     def max_files_bytes(self) -> int:

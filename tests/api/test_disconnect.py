@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -23,10 +24,18 @@ def port(engine: ScriptedEngine, served_model: ServedModel) -> Iterator[int]:
         yield httpx.URL(url).port or 0
 
 
-def send(port: int, stream: bool) -> socket.socket:
-    body = json.dumps({"messages": [{"role": "user", "content": "Hi"}], "stream": stream})
+BODIES: dict[str, dict[str, Any]] = {
+    "chat/completions": {"messages": [{"role": "user", "content": "Hi"}]},
+    "completions": {"prompt": "Hi"},
+    "responses": {"input": "Hi"},
+}
+every_path = pytest.mark.parametrize("path", BODIES)
+
+
+def send(port: int, stream: bool, path: str = "chat/completions") -> socket.socket:
+    body = json.dumps(BODIES[path] | {"stream": stream})
     connection = socket.create_connection(("127.0.0.1", port))
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     connection.sendall((head + body).encode())
     return connection
 
@@ -45,24 +54,37 @@ def read_until(connection: socket.socket, wanted: bytes) -> bytes:
     return data
 
 
+@every_path
 @pytest.mark.parametrize("stream", [False, True])
-def test_before_the_first_token(engine: ScriptedEngine, port: int, stream: bool) -> None:
+def test_before_the_first_token(engine: ScriptedEngine, port: int, path: str, stream: bool) -> None:
     engine.script = []
-    connection = send(port, stream)
+    connection = send(port, stream, path)
     wait_until(lambda: len(engine.requests) == 1)
     connection.close()
     wait_until(lambda: engine.num_aborted == 1)
 
 
+@every_path
 @pytest.mark.parametrize("stream", [False, True])
-def test_in_the_middle(engine: ScriptedEngine, port: int, stream: bool) -> None:
+def test_in_the_middle(engine: ScriptedEngine, port: int, path: str, stream: bool) -> None:
     engine.script = [Delta(0, "Hi", (1,))]
-    connection = send(port, stream)
+    connection = send(port, stream, path)
     if stream:
         assert b"200 OK" in read_until(connection, b'"Hi"')
     wait_until(lambda: len(engine.requests) == 1)
     connection.close()
     wait_until(lambda: engine.num_aborted == 1)
+
+
+def test_every_prompt_of_a_completion_is_freed(engine: ScriptedEngine, port: int) -> None:
+    engine.script = [Delta(0, "Hi", (1,))]
+    body = json.dumps({"prompt": ["a", "b", "c"], "stream": True})
+    connection = socket.create_connection(("127.0.0.1", port))
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+    connection.sendall((head + body).encode())
+    read_until(connection, b'"Hi"')
+    connection.close()
+    wait_until(lambda: engine.num_aborted == 3)
 
 
 def test_an_answer_that_is_over_aborts_nothing(engine: ScriptedEngine, port: int) -> None:

@@ -164,7 +164,7 @@ async def test_a_crash_is_a_plain_500(
     def crash(*_: object) -> None:
         raise RuntimeError("/secret/path")
 
-    monkeypatch.setattr("pandagpt.api.routes.chat.sampling_params", crash)
+    monkeypatch.setattr("pandagpt.api.ask.sampling_params", crash)
     error = assert_error(await client.post(CHAT, json=HELLO), 500, "internal_error")
     assert "secret" not in error["message"]
 

@@ -38,9 +38,15 @@ OPERATIONS = [
 
 def bounded(body: Any) -> Any:
     """One answer of few tokens: what is asked for matters here, not how much of it."""
-    if not isinstance(body, dict) or "messages" not in body:
+    if not isinstance(body, dict):
         return body
-    short = body | {"max_completion_tokens": 2}
+    limits = {
+        "messages": "max_completion_tokens",
+        "prompt": "max_tokens",
+        "input": "max_output_tokens",
+    }
+    # Where a field is not known, it has no effect.
+    short = body | {limit: 2 for field, limit in limits.items() if field in body}
     return short | {"n": 1} if isinstance(body.get("n"), int) and body["n"] > 1 else short
 
 

@@ -4,9 +4,10 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import openai
+import pydantic
 import pytest
 
 from pandagpt.api.source import SAMPLES_DIR
@@ -113,6 +114,68 @@ def test_errors(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         sdk.chat.completions.create(model="other", messages=MESSAGES)
     assert missing.value.code == "model_not_found"
+
+
+def test_completions(sdk: openai.OpenAI) -> None:
+    options: dict[str, Any] = {"model": "golden", "prompt": "A frog", "max_tokens": 8}
+    whole = sdk.completions.create(**options, temperature=0, logprobs=2, seed=1)
+    assert whole.usage is not None
+    assert whole.choices[0].logprobs is not None
+    stream = sdk.completions.create(
+        **options, temperature=0, stream=True, stream_options={"include_usage": True}
+    )
+    *pieces, last = stream
+    assert "".join(piece.choices[0].text for piece in pieces) == whole.choices[0].text
+    assert last.usage is not None
+
+
+RESPONSE: dict[str, Any] = {
+    "model": "golden",
+    "input": "What is it?",
+    "max_output_tokens": 8,
+    "temperature": 0,
+}
+
+
+def test_responses(sdk: openai.OpenAI) -> None:
+    response = sdk.responses.create(**RESPONSE)
+    assert response.output_text
+    assert sdk.responses.retrieve(response.id).output_text == response.output_text
+    items = list(sdk.responses.input_items.list(response.id))
+    assert [item.type for item in items] == ["message"]
+    follow = sdk.responses.create(**RESPONSE, previous_response_id=response.id)
+    assert follow.usage is not None
+    assert response.usage is not None
+    assert follow.usage.input_tokens > response.usage.input_tokens
+    with pytest.raises(openai.BadRequestError):
+        sdk.responses.cancel(response.id)
+    sdk.responses.delete(response.id)
+    with pytest.raises(openai.NotFoundError) as missing:
+        sdk.responses.retrieve(response.id)
+    assert missing.value.code == "response_not_found"
+
+
+def test_responses_stream(sdk: openai.OpenAI) -> None:
+    events = list(sdk.responses.create(**RESPONSE, stream=True))
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert text == sdk.responses.create(**RESPONSE).output_text
+    with sdk.responses.stream(**RESPONSE, extra_body={"stop": [text[4:7]]}) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[-1] == "response.completed"
+    assert final.output_text == text[:4]
+
+
+class Colour(pydantic.BaseModel):
+    colour: Literal["red", "blue"]
+
+
+def test_responses_parse(sdk: openai.OpenAI) -> None:
+    parsed = sdk.responses.parse(
+        model="golden", input="Which?", max_output_tokens=200, text_format=Colour
+    ).output_parsed
+    assert parsed is not None
+    assert parsed.colour in ("red", "blue")
 
 
 def test_embeddings(sdk: openai.OpenAI) -> None:

@@ -43,6 +43,12 @@ def test_sdk_finds_the_sound_of_a_picture(tiny_url: str) -> None:
     assert out == "frog.wav\n"
 
 
+def test_sdk_remembers_the_picture(tiny_url: str) -> None:
+    out = run(tiny_url, sys.executable, "-c", block("python", "import openai"))
+    assert "red" in out
+    assert "car" in out
+
+
 def test_the_base_answers_too(tiny_url: str) -> None:
     (code,) = [t for t in blocks("python") if "client.models.list" in t]
     out = run(tiny_url, sys.executable, "-c", code)

@@ -34,6 +34,10 @@ class AnswerForm:
         return cls()
 
 
+RAW = AnswerForm(is_free=False)
+"""What follows a raw prompt: no form, and no turn that the prompt's stop would end."""
+
+
 def check_form(chat: ChatRequest, tokenizer: Tokenizer, vocab_size: int) -> None:
     """Compiles the grammar once, which may take a while. Raises InvalidSchema with its place."""
     if (grammar := AnswerForm.of(chat).grammar) is None:

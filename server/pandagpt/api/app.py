@@ -25,7 +25,18 @@ from pandagpt.api.intake import Intake
 from pandagpt.api.media_reader import MediaReader
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext, WholePath
 from pandagpt.api.openapi import document
-from pandagpt.api.routes import chat, docs, embeddings, files, health, models, tokens
+from pandagpt.api.responses.store import ResponseStore
+from pandagpt.api.routes import (
+    chat,
+    completions,
+    docs,
+    embeddings,
+    files,
+    health,
+    models,
+    responses,
+    tokens,
+)
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
@@ -64,6 +75,8 @@ def create_app(
         settings.max_decoded_bytes,
     )
 
+    responses_store = ResponseStore(settings.max_responses_bytes, settings.response_ttl_s)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         holder.start()
@@ -84,7 +97,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.panda = AppState(settings, holder, intake, file_store)
+    app.state.panda = AppState(settings, holder, intake, file_store, responses_store)
     # The last one added is the outermost.
     app.add_middleware(BodyRoom, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(WholePath)
@@ -95,7 +108,8 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for routes in (health, models, chat, embeddings, files, tokens, docs):
+    routed = (health, models, chat, completions, responses, embeddings, files, tokens, docs)
+    for routes in routed:
         app.include_router(routes.router)
     app.openapi = cache(lambda: document(app, has_keys=bool(settings.api_keys)))
     return app

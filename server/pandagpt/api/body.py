@@ -4,8 +4,10 @@ Large bodies wait for room before they are read, and are parsed by one thread, o
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TypeVar
 
 import anyio.to_thread
 from fastapi import HTTPException, Request
@@ -15,6 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.request import Model, parse_body
 from pandagpt.errors import InvalidJson
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 # Parsing and validating this much takes about two milliseconds; more is done off the event loop.
 MAX_INLINE_BYTES = 32 * 1024
@@ -81,6 +86,16 @@ async def read_body(request: Request, model: type[Model]) -> Model:
             raise
         message = f"The body is '{kind[:64]}'. Send JSON, as 'Content-Type: application/json'."
         raise HTTPException(415, message) from None
+
+
+async def aside(
+    request: Request, function: Callable[[Argument], Result], argument: Argument
+) -> Result:
+    """By the one thread that reads large bodies, where this request's is large."""
+    admission: Admission = request.scope["state"]["body"]
+    if int(request.headers.get("content-length", MAX_INLINE_BYTES + 1)) <= MAX_INLINE_BYTES:
+        return function(argument)
+    return await anyio.to_thread.run_sync(function, argument, limiter=admission.parsing)
 
 
 async def _received(request: Request) -> bytearray:

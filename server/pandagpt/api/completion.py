@@ -11,14 +11,11 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pandagpt.api.errors import sse_data
 from pandagpt.api.generation import Generation
 from pandagpt.api.schemas.chat import StreamOptions
 from pandagpt.api.sse import DONE, frame
 from pandagpt.api.tools import CallPiece, CallReader, Piece, Toolbox
 from pandagpt.engine.request import Delta, TokenLogprob
-from pandagpt.errors import EngineFailure, PandaError
-from pandagpt.logs import get_logger
 
 # JSON has no infinity; vLLM writes the same number for a token that cannot come.
 LEAST_LOGPROB = -9999.0
@@ -49,7 +46,7 @@ class _Choice:
     finish_reason: str | None = None
 
     def add(self, delta: Delta) -> None:
-        for piece in _pieces(delta, self.reader):
+        for piece in pieces_of(delta, self.reader):
             if isinstance(piece, str):
                 self.texts.append(piece)
             elif piece.id:
@@ -66,7 +63,7 @@ class _Choice:
         return message | {"content": None, "tool_calls": self.calls} if self.calls else message
 
 
-def _pieces(delta: Delta, reader: CallReader | None) -> list[Piece]:
+def pieces_of(delta: Delta, reader: CallReader | None) -> list[Piece]:
     if reader is None:
         return [delta.text]
     pieces = reader.feed(delta.text)
@@ -124,26 +121,17 @@ class ChunkStream:
     n: int
     logprobs: bool
     options: StreamOptions
-    request_id: str
     readers: Sequence[CallReader] = ()
     """One for each choice where calls are allowed; else none."""
 
     async def frames(self) -> AsyncGenerator[bytes]:
-        """An error after the 200 can only be told inside the stream."""
         start = encode(self.heading.fields("chat.completion.chunk"))[:-1]
-        try:
-            roles = (_choice(index, '{"role":"assistant","content":""}') for index in range(self.n))
-            yield b"".join(self._chunk(start, role) for role in roles)
-            async for delta in self.generation.deltas():
-                if choices := self._choices(delta):
-                    yield b"".join(self._chunk(start, choice) for choice in choices)
-            yield self._end(start)
-        except PandaError as error:
-            yield frame(sse_data(error, self.request_id)) + DONE
-        except Exception:
-            get_logger().exception("stream failed", request_id=self.request_id)
-            failure = EngineFailure("stream failed")
-            yield frame(sse_data(failure, self.request_id)) + DONE
+        roles = (_choice(index, '{"role":"assistant","content":""}') for index in range(self.n))
+        yield b"".join(self._chunk(start, role) for role in roles)
+        async for delta in self.generation.deltas():
+            if choices := self._choices(delta):
+                yield b"".join(self._chunk(start, choice) for choice in choices)
+        yield self._end(start)
 
     def _choices(self, delta: Delta) -> list[str]:
         reader = self.readers[delta.index] if self.readers else None
@@ -163,7 +151,7 @@ class ChunkStream:
         if reader is None:
             is_shown = delta.text or has_logprobs
             return [f'{{"content":{encode(delta.text)}}}'] if is_shown else []
-        contents = [_content(piece) for piece in _pieces(delta, reader)]
+        contents = [_content(piece) for piece in pieces_of(delta, reader)]
         return contents or ["{}"] if has_logprobs else contents
 
     def _end(self, start: str) -> bytes:
@@ -193,13 +181,19 @@ def _choice(index: int, delta: str, logprobs: str = "null", finish_reason: str =
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    content = [
+    return {"content": logprob_entries(tokens), "refusal": None}
+
+
+def logprob_entries(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    return [
         {**_logprob(token), "top_logprobs": [_logprob(other) for other in token.top]}
         for token in tokens
     ]
-    return {"content": content, "refusal": None}
+
+
+def finite(logprob: float) -> float:
+    return logprob if math.isfinite(logprob) else LEAST_LOGPROB
 
 
 def _logprob(token: TokenLogprob) -> dict[str, Any]:
-    value = token.logprob if math.isfinite(token.logprob) else LEAST_LOGPROB
-    return {"token": token.text, "logprob": value, "bytes": list(token.data)}
+    return {"token": token.text, "logprob": finite(token.logprob), "bytes": list(token.data)}

@@ -29,6 +29,7 @@ from pandagpt.errors import (
     RequestError,
     StorageFull,
     UnknownFile,
+    UnknownResponse,
     UnsupportedContentType,
     UnsupportedValue,
 )
@@ -61,6 +62,7 @@ PROBLEMS: dict[type, Problem] = {
     # Not 429, which clients send again.
     FileQuotaExceeded: Problem(413, INVALID_REQUEST, "file_quota_exceeded"),
     InvalidSchema: Problem(400, INVALID_REQUEST, "invalid_schema"),
+    UnknownResponse: Problem(404, INVALID_REQUEST, "response_not_found"),
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
     StorageFull: Problem(507, "server_error", "storage_full"),

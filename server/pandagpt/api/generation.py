@@ -6,12 +6,13 @@ Streamed and whole answers read the same iterator.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from pandagpt.api.merged import MergedStream
 from pandagpt.api.serving import Engine
 from pandagpt.api.sse import wait_for_disconnect
 from pandagpt.engine.request import Delta, GenerateRequest
@@ -61,7 +62,7 @@ class Usage:
 class Generation:
     usage: Usage
     _first: Delta
-    _rest: DeltaStream
+    _rest: DeltaStream | MergedStream
 
     async def deltas(self) -> AsyncGenerator[Delta]:
         self.usage.count(self._first)
@@ -75,15 +76,22 @@ class Generation:
         self._rest.close()
 
 
-async def start(engine: Engine, request: GenerateRequest, usage: Usage) -> Generation:
+async def start(engine: Engine, requests: Sequence[GenerateRequest], usage: Usage) -> Generation:
     """Returns with the first delta, or raises what the engine raises before it."""
-    rest = engine.generate(request)
+    rest = _generate(engine, requests)
     try:
         first = await anext(rest)
     except BaseException:
         rest.close()
         raise
     return Generation(usage, first, rest)
+
+
+def _generate(engine: Engine, requests: Sequence[GenerateRequest]) -> DeltaStream | MergedStream:
+    """All of them or none: where the queue has no place for one, those before it are dropped,
+    which aborts them."""
+    streams = [engine.generate(request) for request in requests]
+    return streams[0] if len(streams) == 1 else MergedStream(streams, requests[0].n)
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:

@@ -1,4 +1,4 @@
-"""A validated chat request in, what the engine needs out: prompt, decoded media.
+"""A validated request in, what the engine needs out: prompt, decoded media.
 
 Long tokenising runs in a small pool of threads, off the event loop. How many requests may be here
 at once is bounded, more are refused at once; and so is what their media take in memory, for which
@@ -19,8 +19,10 @@ from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.embedding import Item, Source, TextSource
 from pandagpt.api.media_reader import MediaReader
+from pandagpt.api.raw_prompt import raw_prompt
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
+from pandagpt.api.schemas.completion import CompletionRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import MediaInput, check_length
@@ -148,6 +150,29 @@ class Intake:
             num_tokens = len(media) + sum(text.num_tokens for text in texts.values())
             yield EmbedInput(tuple(inputs), num_tokens)
 
+    async def read_prompts(
+        self, asked: CompletionRequest, model: ServedModel
+    ) -> list[tuple[EngineInput, str]]:
+        """Raw prompts without a template, and their texts. Raises Overloaded, InvalidValue or
+        ContextLengthExceeded."""
+        with self._pending():
+            return [
+                await self._raw_prompt(prompt, index, asked, model)
+                for index, prompt in enumerate(asked.prompt)
+            ]
+
+    async def _raw_prompt(
+        self, given: str | list[int], index: int, asked: CompletionRequest, model: ServedModel
+    ) -> tuple[EngineInput, str]:
+        read = partial(raw_prompt, given, model, begins=asked.add_special_tokens)
+        try:
+            prompt, text = await self._tokenized(len(given), model, read)
+            check_length(prompt, model.max_model_len)
+        except RequestError as error:
+            is_alone = len(asked.prompt) == 1
+            raise error.at("prompt" if is_alone else f"prompt[{index}]") from None
+        return EngineInput(prompt, ()), text
+
     def _refuse_too_many(self, num_bytes: int) -> None:
         limit = self._room.num_bytes
         if num_bytes > limit:
@@ -192,6 +217,7 @@ class Intake:
         tokenize: Callable[[], Result],
         num_turns: int = 1,
     ) -> Result:
+        """Refuses what is far too long before it is tokenised, which takes its time."""
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
             at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)

@@ -8,17 +8,37 @@ where 32 streams saturate the loop). Knows no chat.
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
+
+from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.logs import get_logger
 
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
-def frame(data: str) -> bytes:
+def frame(data: str, event: str = "") -> bytes:
     """`data` is one line: JSON as this server writes it has no raw line breaks."""
-    return f"data: {data}\n\n".encode()
+    head = f"event: {event}\n" if event else ""
+    return f"{head}data: {data}\n\n".encode()
+
+
+async def failing_softly(
+    frames: AsyncGenerator[bytes], failed: Callable[[PandaError], bytes], request_id: str
+) -> AsyncGenerator[bytes]:
+    """The frames, and `failed` as the last: an error after the 200 is told inside the stream."""
+    async with aclosing(frames):
+        try:
+            async for data in frames:
+                yield data
+        except PandaError as error:
+            yield failed(error)
+        except Exception:
+            get_logger().exception("stream failed", request_id=request_id)
+            yield failed(EngineFailure("stream failed"))
 
 
 class EventStream(Response):

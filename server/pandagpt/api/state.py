@@ -1,4 +1,4 @@
-"""What routes find in the app: settings, the model's holder, the intake, uploaded files."""
+"""What routes find in the app: settings, the model's holder, the intake, files, kept answers."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -8,6 +8,7 @@ from fastapi import Request
 from pandagpt.api.file_store import FileStore
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import RequestLog
+from pandagpt.api.responses.store import ResponseStore
 from pandagpt.api.serving import EmbeddingModel, ModelHolder, ServedModel, Serving
 from pandagpt.errors import ModelNotFound
 from pandagpt.settings import Settings
@@ -19,6 +20,7 @@ class AppState:
     holder: ModelHolder
     intake: Intake
     files: FileStore
+    responses: ResponseStore
 
 
 def state_of(request: Request) -> AppState:

@@ -278,16 +278,9 @@ def test_extremes_of_every_range_are_answered(live: httpx.Client) -> None:
 @pytest.mark.parametrize("role", ["system", "developer", "assistant", "tool", "function"])
 def test_roles(live: httpx.Client, role: str, photo: dict[str, Any]) -> None:
     user = {"role": "user", "content": "Hello"}
-    post(
-        live,
-        ask(
-            messages=[
-                {"role": role, "tool_call_id": "c", "content": "Be brief.", "name": "f"},
-                user,
-            ]
-        ),
-    )
-    wrong = ask(messages=[user, {"role": role, "tool_call_id": "c", "content": [photo]}])
+    said = {"role": role, "name": "f", "tool_call_id": "call_1"}
+    post(live, ask(messages=[said | {"content": "Be brief."}, user]))
+    wrong = ask(messages=[user, said | {"content": [photo]}])
     assert refusal(live, wrong) == ("unsupported_content_type", "messages[1].content[0]")
 
 

@@ -1,22 +1,20 @@
 """/v1/chat/completions: messages with media in, an answer out, whole or streamed."""
 
-import uuid
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from pandagpt.api.ask import ask, streamed
 from pandagpt.api.body import read_body
 from pandagpt.api.completion import ChunkStream, Heading, whole
-from pandagpt.api.generation import Generation, Usage, start, unless_gone
+from pandagpt.api.generation import Generation, unless_gone
 from pandagpt.api.openapi import describe
-from pandagpt.api.sampling import sampling_params
 from pandagpt.api.schemas.answers import ChatCompletion, ChatCompletionChunk
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
 from pandagpt.api.sse import EventStream
-from pandagpt.api.state import caller_of, find_model, log_of, state_of
+from pandagpt.api.state import state_of
 from pandagpt.api.tools import Toolbox
-from pandagpt.engine.request import GenerateRequest
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
 
@@ -90,7 +88,7 @@ EXAMPLES: dict[str, Any] = {
 async def create_chat_completion(request: Request) -> Response:
     """A conversation with media in, an answer out, whole or streamed."""
     chat = await read_body(request, ChatRequest)
-    generation = await unless_gone(request.receive, _start(request, chat))
+    generation = await unless_gone(request.receive, ask(request, chat))
     # They may hold a body of many megabytes, and the answer may take minutes.
     chat = chat.model_copy(update={"messages": []})
     heading = Heading(chat.model or state_of(request).holder.serving.model.id)
@@ -103,38 +101,11 @@ async def create_chat_completion(request: Request) -> Response:
         generation.close()
 
 
-async def _start(request: Request, chat: ChatRequest) -> Generation:
-    state, log = state_of(request), log_of(request)
-    serving = state.holder.serving
-    model = find_model(serving, chat.model)
-    async with state.intake.read(chat, model, caller_of(request)) as given:
-        params = sampling_params(chat, model, len(given.prompt))
-        usage = Usage(len(given.prompt), given.slots_by_modality)
-        log.fields |= {"model": model.id, "media": [item.modality.value for item in given.media]}
-        log.counts = usage.log_fields
-        # A client may send one id twice, and the engine must tell its requests apart.
-        engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
-        wanted = GenerateRequest(
-            engine_id,
-            given.prompt,
-            given.media,
-            params,
-            chat.n,
-            cache_salt=caller_of(request),
-            model=model.variant,
-        )
-        return await start(serving.engine, wanted, usage)
-
-
 def _stream(
     request: Request, chat: ChatRequest, generation: Generation, heading: Heading
 ) -> EventStream:
-    log = log_of(request)
     options = chat.stream_options or StreamOptions()
     toolbox = Toolbox.of(chat)
     readers = [toolbox.reader() for _ in range(chat.n)] if toolbox else []
-    chunks = ChunkStream(
-        generation, heading, chat.n, chat.logprobs, options, log.request_id, readers
-    )
-    interval = state_of(request).settings.sse_keep_alive_interval
-    return EventStream(chunks.frames(), generation.close, interval)
+    chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, readers)
+    return streamed(request, generation, chunks.frames())

@@ -125,6 +125,46 @@ class ChatCompletionChunk(AnswerModel):
     usage: CompletionUsage | None = None
 
 
+class TextLogprobs(AnswerModel):
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class TextChoice(AnswerModel):
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Literal["stop", "length"]
+
+
+class TextCompletion(AnswerModel):
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[TextChoice]
+    usage: CompletionUsage
+    system_fingerprint: None
+
+
+class TextChunkChoice(AnswerModel):
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class TextCompletionChunk(AnswerModel):
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[TextChunkChoice]
+    usage: CompletionUsage | None = None
+
+
 class EmbeddingVector(AnswerModel):
     object: Literal["embedding"]
     index: int

@@ -27,7 +27,7 @@ MAX_TEXT_BYTES = 16 * 2**20
 
 MEDIA_KEYS = frozenset(
     {
-        *("url", "data", "file_data", "image_url", "video_url", "audio_url"),
+        *("url", "data", "file_data", "file_url", "image_url", "video_url", "audio_url"),
         *("thermal_url", "depth_url", "imu_url"),
     }
 )

@@ -202,7 +202,7 @@ def _got(error: ErrorDetails, param: str) -> str:
     given = error["input"]
     if error["type"].endswith("_type"):
         return f", got {_kind(given)}"
-    if param.startswith("messages") or isinstance(given, (dict, list)):
+    if param.startswith(("messages", "input")) or isinstance(given, (dict, list)):
         return ""
     return f", got {given!r}" if len(str(given)) <= MAX_ECHO_CHARS else ""
 
