@@ -27,7 +27,7 @@ _DERIVED_KEY = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq"
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """What all layers of one forward pass share."""
 
     cos_N1D: Tensor
@@ -57,8 +57,9 @@ class Llama(nn.Module):
         tied = config.tie_word_embeddings
         self.head = self.embedding if tied else _weight(vocab, hidden, device=device, dtype=dtype)
         self.norm = _weight(hidden, device=device, dtype=dtype)
-        layers = (_Layer(config, i, device, dtype) for i in range(config.num_hidden_layers))
+        layers = (Layer(config, i, device, dtype) for i in range(config.num_hidden_layers))
         self.layers = nn.ModuleList(layers)
+        self.rotary_L2D: Tensor
         self.register_buffer("rotary_L2D", rotary_table(config).to(device, dtype), persistent=False)
 
     @property
@@ -75,7 +76,7 @@ class Llama(nn.Module):
         if not self.config.tie_word_embeddings:
             named["lm_head.weight"] = self.head
         for index, layer in enumerate(self.layers):
-            assert isinstance(layer, _Layer)
+            assert isinstance(layer, Layer)
             named |= {f"model.layers.{index}.{k}": v for k, v in layer.weights().items()}
         return named
 
@@ -94,7 +95,12 @@ class Llama(nn.Module):
                 raise CheckpointError(f"{key} has shape {shapes}")
             target.copy_(source)
 
-    def _decode_mask(self, positions_R: Tensor, length: int) -> Tensor:
+    def rotary(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [N, 1, D]."""
+        cos_N1D, sin_N1D = self.rotary_L2D[positions_N].split(1, dim=1)
+        return cos_N1D, sin_N1D
+
+    def decode_mask(self, positions_R: Tensor, length: int) -> Tensor:
         """0 where a row may look, -inf beyond its length; for each key head, as products want."""
         beyond_RS = torch.arange(length, device=positions_R.device) > positions_R[:, None]
         mask_RS = torch.zeros(beyond_RS.shape, device=positions_R.device, dtype=self.dtype)
@@ -133,9 +139,12 @@ class Llama(nn.Module):
         longest one is read by the host.
         """
         step = self._step(positions_N, cache, num_decodes, spans)
-        hidden_NH = embeds_NH.to(self.dtype, copy=True)
+        return self.through_layers(embeds_NH.to(self.dtype, copy=True), step, cache)
+
+    def through_layers(self, hidden_NH: Tensor, step: Step, cache: KVCache) -> Tensor:
+        """Changes `hidden_NH` in place, and returns it normalised."""
         for layer in self.layers:
-            assert isinstance(layer, _Layer)
+            assert isinstance(layer, Layer)
             layer.update(hidden_NH, step, cache)
         return F.rms_norm(hidden_NH, self.norm.shape, self.norm, self.config.rms_norm_eps)
 
@@ -145,26 +154,25 @@ class Llama(nn.Module):
 
     def _step(
         self, positions_N: Tensor, cache: KVCache, num_decodes: int, spans: Sequence[Span]
-    ) -> _Step:
+    ) -> Step:
         decode_len = int(positions_N[:num_decodes].max()) + 1 if num_decodes else 0
         cache.reserve(max([decode_len, *(span.end for span in spans)]))
         positions_N = positions_N.to(self.device)
-        assert isinstance(self.rotary_L2D, Tensor)
-        cos_N1D, sin_N1D = self.rotary_L2D[positions_N].split(1, dim=1)
-        return _Step(
+        cos_N1D, sin_N1D = self.rotary(positions_N)
+        return Step(
             cos_N1D=cos_N1D,
             sin_N1D=sin_N1D,
             rows_N=torch.tensor(rows_of(num_decodes, spans), device=self.device),
             positions_N=positions_N,
             num_decodes=num_decodes,
             decode_len=decode_len,
-            decode_mask_RK1S=self._decode_mask(positions_N[:num_decodes], decode_len),
+            decode_mask_RK1S=self.decode_mask(positions_N[:num_decodes], decode_len),
             spans=spans,
             span_masks_TS=[_span_mask(s, self.device) for s in spans],
         )
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     def __init__(
         self, config: LlamaConfig, index: int, device: torch.device | str, dtype: torch.dtype
     ) -> None:
@@ -198,7 +206,7 @@ class _Layer(nn.Module):
             "mlp.down_proj.weight": self.down,
         }
 
-    def update(self, hidden_NH: Tensor, step: _Step, cache: KVCache) -> None:
+    def update(self, hidden_NH: Tensor, step: Step, cache: KVCache) -> None:
         """Adds this layer's attention and MLP to `hidden_NH`, in place."""
         normed_NH = F.rms_norm(hidden_NH, self.attention_norm.shape, self.attention_norm, self.eps)
         qkv_NPD = F.linear(normed_NH, self.qkv).view(len(hidden_NH), -1, self.head_dim)
@@ -208,7 +216,7 @@ class _Layer(nn.Module):
         gate, up = F.linear(normed_NH, self.gate_up).chunk(2, dim=1)
         hidden_NH.addmm_(F.silu(gate, inplace=True).mul_(up), self.down.t())
 
-    def _attend(self, qkv_NPD: Tensor, step: _Step, cache: KVCache) -> Tensor:
+    def _attend(self, qkv_NPD: Tensor, step: Step, cache: KVCache) -> Tensor:
         """Rotates, stores and attends: [N, heads * D]."""
         num_tokens = len(qkv_NPD)
         _rotate(qkv_NPD[:, : self.num_heads + self.num_kv_heads], step)
@@ -222,7 +230,7 @@ class _Layer(nn.Module):
             first += span.length
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _decode(self, q_RPD: Tensor, step: _Step, cache: KVCache) -> Tensor:
+    def _decode(self, q_RPD: Tensor, step: Step, cache: KVCache) -> Tensor:
         """One new token a row: the query heads of one key head stand where time would."""
         num_rows = len(q_RPD)
         q_RKGD = q_RPD.view(num_rows, self.num_kv_heads, -1, self.head_dim)
@@ -247,7 +255,7 @@ def _weight(*shape: int, device: torch.device | str, dtype: torch.dtype) -> nn.P
     return nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=False)
 
 
-def _rotate(x_NPD: Tensor, step: _Step) -> None:
+def _rotate(x_NPD: Tensor, step: Step) -> None:
     """Rotary position embedding, in place. Rolling by half swaps the halves; sines bear signs."""
     swapped_NPD = x_NPD.roll(x_NPD.shape[-1] // 2, dims=-1)
     x_NPD.mul_(step.cos_N1D).addcmul_(swapped_NPD, step.sin_N1D)
