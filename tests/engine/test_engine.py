@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.detokenizer import Detokenizer
 from pandagpt.engine.encoder import EncodeJob, Encoder
 from pandagpt.engine.engine import Engine, Event
-from pandagpt.engine.request import Delta, GenerateRequest, MediaInput, SamplingParams
+from pandagpt.engine.request import (
+    Delta,
+    GenerateRequest,
+    MediaInput,
+    SamplingParams,
+    TokenLogprob,
+)
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.scheduler import Plan
 from pandagpt.errors import ContextLengthExceeded, EngineFailure, PandaError
@@ -35,6 +42,13 @@ class Result:
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str | None = None
     error: PandaError | None = None
+
+
+@pytest.fixture(autouse=True, params=[False, True], ids=["waits", "overlaps"])
+def is_asynchronous(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """All promises hold also if a pass is launched before the tokens of the last one are told."""
+    monkeypatch.setattr(Runner, "is_asynchronous", request.param)
+    return request.param
 
 
 class Bench:
@@ -356,6 +370,7 @@ def test_an_aborted_request_frees_its_row_at_once(model: PandaGPT) -> None:
     bench.engine.abort("queued")
     bench.engine.abort("running")
     bench.step()
+    bench.step()
     assert bench.results["next", 0].token_ids
     bench.engine.abort("next")
     assert is_empty(bench)
@@ -561,3 +576,49 @@ def test_a_reset_runner_is_as_new(model: PandaGPT) -> None:
     bench.runner.reset()
     assert not bench.runner._states
     assert not bench.runner._cache.slab.any()
+
+
+# -- the next pass is launched before the last one's tokens are told
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Passes and tokens, as they come."""
+    seen = []
+    forward, append = Runner.forward, Answer.append
+
+    def noted_forward(self: Runner, plan: Plan) -> Tensor:
+        seen.append("pass")
+        return forward(self, plan)
+
+    def noted_append(self: Answer, token_id: int, logprob: TokenLogprob | None) -> Delta:
+        seen.append("token")
+        return append(self, token_id, logprob)
+
+    monkeypatch.setattr(Runner, "forward", noted_forward)
+    monkeypatch.setattr(Answer, "append", noted_append)
+    return seen
+
+
+def test_a_device_that_works_by_itself_never_waits_for_text(
+    model: PandaGPT, order: list[str], is_asynchronous: bool
+) -> None:
+    Bench(model).run(request(model, "a", replace(GREEDY, max_tokens=3)))
+    if is_asynchronous:
+        assert order == ["pass", "pass", "token", "pass", "token", "pass", "token"]
+    else:
+        assert order == ["pass", "token"] * 3
+
+
+def test_what_is_in_flight_of_an_aborted_request_is_dropped(model: PandaGPT) -> None:
+    (expected,) = alone(model, request(model, "b"))
+    bench = Bench(model)
+    bench.add(request(model, "a"), request(model, "b"))
+    bench.step()
+    bench.step()
+    bench.engine.abort("a")
+    told = len(bench.results["a", 0].token_ids)
+    bench.run()
+    assert len(bench.results["a", 0].token_ids) == told
+    assert bench.results["b", 0] == expected
+    assert is_empty(bench)

@@ -8,6 +8,7 @@ import random
 import secrets
 from dataclasses import dataclass, field, replace
 from functools import partial
+from time import perf_counter
 
 import numpy as np
 from torch import Tensor
@@ -88,6 +89,7 @@ class Engine:
         self._media = MediaCache(config.media_cache_bytes)
         self._encoding: dict[MediaKey, tuple[EncodeJob, list[_Job]]] = {}
         self._jobs: dict[str, _Job] = {}
+        self._in_flight: list[tuple[list[Sequence], Tensor]] = []
 
     @property
     def has_work(self) -> bool:
@@ -148,19 +150,21 @@ class Engine:
         return [(request_id, error) for request_id in self._jobs]
 
     def step(self) -> list[Event]:
-        """One forward pass over all that can run; at most one token for each choice."""
-        plan = self._scheduler.plan(self._pace.budget(self._scheduler.num_decodes))
-        self._runner.move(plan.moves)
-        self._runner.restore(plan.restores)
+        """One forward pass over all that can run; at most one token for each choice.
+
+        A device that computes by itself is given the next pass before this host does anything
+        else with the tokens of the last one. Rows whose answer proves to have ended were then
+        computed in vain; nothing is lost by it but their share of that pass.
+        """
         guilty: dict[str, Exception] = {}
-        chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
-        events = []
-        for sequences, logits_BV in self._forward(Plan(plan.decodes, chunks, []), guilty):
-            uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
-            for drawn in self._sample(sequences, logits_BV, uniforms, guilty):
-                events += self._append(drawn, guilty)
-        for request_id, error in guilty.items():
-            events += self._fail_running(self._jobs[request_id], error)
+        drawn = self._draw(guilty)
+        events = self._fail_guilty(guilty)
+        self._launch(guilty)
+        if not self._runner.is_asynchronous:
+            drawn += self._draw(guilty)
+        for one in drawn:
+            events += self._append(one, guilty)
+        events += self._fail_guilty(guilty)
         for request_id, delta in events:
             if isinstance(delta, Delta) and delta.finish_reason is not None:
                 self._retire(request_id, delta.index)
@@ -210,6 +214,38 @@ class Engine:
 
     # -- one step
 
+    def _launch(self, guilty: dict[str, Exception]) -> None:
+        if not self._scheduler.rows:
+            self._pace.forget()
+        plan = self._scheduler.plan(self._pace.budget(self._scheduler.num_decodes))
+        self._runner.move(plan.moves)
+        self._runner.restore(plan.restores)
+        chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
+        self._in_flight = self._forward(Plan(plan.decodes, chunks, []), guilty)
+
+    def _draw(self, guilty: dict[str, Exception]) -> list[_Drawn]:
+        """The next token of each sequence in flight that is still here; waits for the pass."""
+        drawn: list[_Drawn] = []
+        for sequences, logits_BV in self._in_flight:
+            here = [i for i, sequence in enumerate(sequences) if sequence.has_row]
+            if len(here) < len(sequences):
+                sequences, logits_BV = [sequences[i] for i in here], logits_BV[here]
+            if sequences:
+                uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
+                drawn += self._sample(sequences, logits_BV, uniforms, guilty)
+        self._in_flight = []
+        if drawn:
+            self._pace.finished()
+        return [one for one in drawn if self._take(one, guilty)]
+
+    def _take(self, drawn: _Drawn, guilty: dict[str, Exception]) -> bool:
+        sequence, token_id, _ = drawn
+        if token_id is None:
+            guilty[sequence.request_id] = FloatingPointError("the logits are not finite")
+            return False
+        sequence.token_ids.append(token_id)
+        return True
+
     def _begin(self, chunk: Chunk, guilty: dict[str, Exception]) -> bool:
         job, choice = self._find(chunk.sequence)
         if choice.is_begun:
@@ -232,8 +268,9 @@ class Engine:
         if plan.is_empty:
             return []
         try:
-            with self._pace.timed(plan.num_tokens):
-                logits_BV = self._runner.forward(plan)
+            start = perf_counter()
+            logits_BV = self._runner.forward(plan)
+            self._pace.launched(plan.num_tokens, start)
         except Exception as error:
             if len(plan.decodes) + len(plan.chunks) > 1:
                 return [done for half in plan.halves() for done in self._forward(half, guilty)]
@@ -273,10 +310,9 @@ class Engine:
 
     def _append(self, drawn: _Drawn, guilty: dict[str, Exception]) -> list[Event]:
         sequence, token_id, logprobs = drawn
+        if token_id is None or sequence.request_id not in self._jobs:
+            return []
         try:
-            if token_id is None:
-                raise FloatingPointError("the logits are not finite")
-            sequence.token_ids.append(token_id)
             delta = self._find(sequence)[1].answer.append(
                 token_id, self._logprob(token_id, logprobs)
             )
@@ -298,6 +334,13 @@ class Engine:
         return TokenLogprob(token_id, data.decode(errors="replace"), data, logprob)
 
     # -- leaving
+
+    def _fail_guilty(self, guilty: dict[str, Exception]) -> list[Event]:
+        events = []
+        for request_id, error in guilty.items():
+            events += self._fail_running(self._jobs[request_id], error)
+        guilty.clear()
+        return events
 
     def _fail_running(self, job: _Job, error: Exception) -> list[Event]:
         log.error("request_failed", request_id=job.request.request_id, exc_info=error)

@@ -18,6 +18,7 @@ from pandagpt.media.modality import Modality
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import Prompt
+from pandagpt.model.transfer import sent
 
 
 class Runner:
@@ -29,6 +30,11 @@ class Runner:
         self._cache = model.llama.new_cache(config.max_rows, self.max_model_len)
         self._prompts: dict[Sequence, Tensor] = {}
         self._states: dict[Sequence, SamplerState] = {}
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether `forward` returns before its logits are computed."""
+        return self._model.device.type == "cuda"
 
     def reset(self) -> None:
         self._prompts.clear()
@@ -95,7 +101,8 @@ class Runner:
             self._embeds(plan), torch.tensor(positions), self._cache, num_decodes, spans
         )
         if plan.chunks:
-            hidden_NH = hidden_NH[_last_positions(plan)]
+            last = torch.tensor(_last_positions(plan), dtype=torch.int64)
+            hidden_NH = hidden_NH[sent(last, hidden_NH.device)]
         return self._llama.logits(hidden_NH)
 
     @torch.inference_mode()
@@ -122,7 +129,7 @@ class Runner:
         return self._prompts[chunk.sequence][chunk.start : chunk.start + chunk.length]
 
     def _embed_ids(self, ids: list[int]) -> Tensor:
-        return self._llama.embed(torch.tensor(ids, device=self._model.device))
+        return self._llama.embed(sent(torch.tensor(ids), self._model.device))
 
 
 def _last_positions(plan: Plan) -> list[int]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
 from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
+from pandagpt.model.cuda.decoder import CudaLlama
 from pandagpt.model.decoder import Decoder
 from pandagpt.model.folder import load_tokenizer, text_tokenizer
 from pandagpt.model.imagebind import ImageBind
@@ -145,7 +146,8 @@ def new_decoder(
     """`state` holds every weight, or more, which its owner has checked."""
     if cpu_weights is not None:
         return CpuLlama(config, state, cpu_weights)
-    llama = Llama(config, device, dtype)
+    kind = CudaLlama if torch.device(device).type == "cuda" else Llama
+    llama = kind(config, device, dtype)
     llama.load(state)
     return llama
 

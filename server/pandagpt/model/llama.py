@@ -21,6 +21,7 @@ from pandagpt.errors import CheckpointError
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.kv_cache import KVCache, Span, rows_of
 from pandagpt.model.rotary import rotary_table
+from pandagpt.model.transfer import sent
 
 # In checkpoints of old transformers versions; computed here from the config.
 _DERIVED_KEY = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
@@ -135,8 +136,8 @@ class Llama(nn.Module):
         """Hidden states [N, H] after the last norm; keys and values go to the cache.
 
         The first `num_decodes` tokens belong to cache rows 0, 1, ..., one each; then come the
-        tokens of each span in order. `positions_N` is best given on the CPU, since the
-        longest one is read by the host.
+        tokens of each span in order. `positions_N` is given on the CPU, since the longest
+        one is read by the host.
         """
         step = self._step(positions_N, cache, num_decodes, spans)
         return self.through_layers(embeds_NH.to(self.dtype, copy=True), step, cache)
@@ -157,12 +158,12 @@ class Llama(nn.Module):
     ) -> Step:
         decode_len = int(positions_N[:num_decodes].max()) + 1 if num_decodes else 0
         cache.reserve(max([decode_len, *(span.end for span in spans)]))
-        positions_N = positions_N.to(self.device)
+        positions_N = sent(positions_N, self.device)
         cos_N1D, sin_N1D = self.rotary(positions_N)
         return Step(
             cos_N1D=cos_N1D,
             sin_N1D=sin_N1D,
-            rows_N=torch.tensor(rows_of(num_decodes, spans), device=self.device),
+            rows_N=sent(torch.tensor(rows_of(num_decodes, spans)), self.device),
             positions_N=positions_N,
             num_decodes=num_decodes,
             decode_len=decode_len,

@@ -1,7 +1,7 @@
 """Captured decode steps against the decoder's own, on the CPU: a capture here is a function."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -67,9 +67,8 @@ def config(request: pytest.FixtureRequest) -> LlamaConfig:
 
 
 @pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CudaLlama, "capture", staticmethod(replayed))
-    return
 
 
 @pytest.fixture(params=[torch_pass, kernel_pass])

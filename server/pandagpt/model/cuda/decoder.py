@@ -87,7 +87,7 @@ def _torch_pass() -> type[Pass]:
 
 
 def _kernel_pass() -> type[Pass]:
-    """Triton comes with torch's CUDA wheels, but is no dependency of this package."""
+    """Triton comes with torch's CUDA wheels alone."""
     from pandagpt.model.cuda.kernel_pass import KernelPass
 
     return KernelPass

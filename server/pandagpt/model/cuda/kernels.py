@@ -4,7 +4,8 @@ Imported only where Triton is, which comes with torch's CUDA wheels. Under TRITO
 the same code runs on a CPU, as the tests do. Sums are float32 whatever is stored.
 
 Axes: B rows of the cache that decode, P query heads, K key heads, D head dim, S positions,
-C heads of a fused projection (P + 2K), I the MLP's width. A layer of the slab is [2, rows, K, S, D].
+C heads of a fused projection (P + 2K), I the MLP's width. A layer of the cache's slab is
+[2, rows, K, S, D].
 """
 
 import torch

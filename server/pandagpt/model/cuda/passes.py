@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pandagpt.model.kv_cache import KVCache
 from pandagpt.model.llama import Llama, Step
+from pandagpt.model.transfer import sent
 
 # Positions that the shortest pass over all rows reads; each next one reads twice as many.
 _SHORTEST = 256
@@ -34,12 +35,11 @@ class Buffers:
 
     def write(self, size: int, embeds_NH: Tensor, positions_N: Tensor, spare: int) -> None:
         """Rows of a pass of `size` that have no token stand at 0 and write to place `spare`."""
-        num_rows, is_cuda = len(positions_N), self.embeds_BH.is_cuda
-        # Pinned, and a new one each time: the copy may still wait when the next step comes.
-        indices = torch.zeros(2, size, dtype=torch.int64, pin_memory=is_cuda)
+        num_rows = len(positions_N)
+        indices = torch.zeros(2, size, dtype=torch.int64)
         indices[:, :num_rows] = positions_N
         indices[1, num_rows:] = spare
-        self.indices_2B[: 2 * size].copy_(indices.view(-1), non_blocking=is_cuda)
+        self.indices_2B[: 2 * size].copy_(sent(indices.view(-1), self.indices_2B.device))
         self.embeds_BH[:num_rows].copy_(embeds_NH)
 
     def indices(self, size: int) -> tuple[Tensor, Tensor]:
