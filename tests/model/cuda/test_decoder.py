@@ -68,7 +68,7 @@ def config(request: pytest.FixtureRequest) -> LlamaConfig:
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CudaLlama, "capture", staticmethod(replayed))
+    monkeypatch.setattr(CudaLlama, "new_capture", staticmethod(lambda: replayed))
 
 
 @pytest.fixture(params=[torch_pass, kernel_pass])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pandagpt.logs import get_logger
-from pandagpt.model.cuda.graphs import Capture, DecodeGraphs, cuda_graph
+from pandagpt.model.cuda.graphs import Capture, CudaCapture, DecodeGraphs
 from pandagpt.model.cuda.passes import Pass, TorchPass
 from pandagpt.model.kv_cache import KVCache, Span
 from pandagpt.model.llama import Llama
@@ -19,7 +19,7 @@ log = get_logger()
 
 
 class CudaLlama(Llama):
-    capture: Capture = staticmethod(cuda_graph)
+    new_capture: Callable[[], Capture] = CudaCapture
     graphs: DecodeGraphs | None = None
     """Of the newest cache; None: every step is torch's."""
 
@@ -75,7 +75,7 @@ class CudaLlama(Llama):
     ) -> DecodeGraphs | None:
         """Whatever goes wrong here, torch's own step still works."""
         try:
-            return DecodeGraphs(self, cache, way(), self.capture, sizes)
+            return DecodeGraphs(self, cache, way(), self.new_capture(), sizes)
         except Exception as error:
             log.warning("decode_steps_not_captured", way=name, exc_info=error)
             cache.reset()

@@ -143,19 +143,28 @@ def sizes_of(num_rows: int) -> tuple[int, ...]:
     return (*(size for size in NUM_ROWS if size < num_rows), num_rows)
 
 
-def cuda_graph(run: Callable[[], Tensor]) -> Captured:
-    """Runs it twice first: what is compiled or allocated only once must not be captured."""
-    # Kernels keep the priority of the stream that they were captured on.
-    stream = torch.cuda.Stream(priority=-1)
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        run()
-        run()
-    stream.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        hidden_BH = run()
-    return Captured(graph.replay, hidden_BH)
+class CudaCapture:
+    """Captures on one stream and in one pool of memory: the graphs are replayed one at a time.
+
+    Kernels keep the priority of the stream that they were captured on.
+    """
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream(priority=-1)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, run: Callable[[], Tensor]) -> Captured:
+        """Runs it twice first: what is compiled or allocated only once must not be captured."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            run()
+            run()
+        self._stream.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        mode = "thread_local"  # other threads may use the device meanwhile
+        with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
+            hidden_BH = run()
+        return Captured(graph.replay, hidden_BH)
 
 
 def _first(steps: Sequence[int], least: int) -> int:
