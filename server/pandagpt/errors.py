@@ -11,8 +11,11 @@
     │   ├── InvalidMedia             undecodable, empty, truncated, wrong kind
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
+    │   ├── UnknownFile              no such upload, or not this caller's
+    │   ├── FileQuotaExceeded        the caller's uploads fill its share
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
+    ├── StorageFull                  no room for an upload: our disk, or all callers' files
     ├── EngineFailure                our fault, while one request was served
     ├── CheckpointError              weights that are missing, truncated or not what they should be
     └── OperatorError                wrong usage or surroundings of a command
@@ -86,6 +89,14 @@ class MediaNotAllowed(RequestError):
     pass
 
 
+class UnknownFile(RequestError):
+    pass
+
+
+class FileQuotaExceeded(RequestError):
+    pass
+
+
 class ModelNotFound(RequestError):
     pass
 
@@ -94,6 +105,10 @@ class Overloaded(PandaError):
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class StorageFull(PandaError):
+    pass
 
 
 class EngineFailure(PandaError):

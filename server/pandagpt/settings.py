@@ -4,6 +4,7 @@ One frozen value, built by the command line (flag before environment before defa
 handed down. No other module reads the environment.
 """
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 MEBIBYTE = 1024 * 1024
+GIBIBYTE = 1024 * MEBIBYTE
 
 
 def explain(error: ValueError) -> str:
@@ -74,6 +76,16 @@ class Settings(BaseModel):
     max_decoded_mb: int = Field(
         256, ge=1, description="Decoded media that wait for the encoder; more wait undecoded."
     )
+    max_files_gb: float = Field(4, gt=0, description="All uploaded files together.")
+    max_files_gb_per_key: float = Field(
+        1, gt=0, description="Uploaded files of one API key, where keys are set."
+    )
+    file_ttl_s: int = Field(86_400, ge=1, description="Longest time that a file is kept.")
+    files_dir: Path | None = Field(
+        None,
+        description="Folder of uploaded files, which then survive a restart. Default: a private "
+        "temporary folder that ends with the server.",
+    )
     sse_keep_alive_interval: float = Field(
         15, ge=0, description="Seconds of silence in a stream before a comment; 0 is never."
     )
@@ -98,6 +110,16 @@ class Settings(BaseModel):
     @property
     def max_decoded_bytes(self) -> int:
         return self.max_decoded_mb * MEBIBYTE
+
+    @property
+    def max_files_bytes(self) -> int:
+        return int(self.max_files_gb * GIBIBYTE)
+
+    @property
+    def max_files_bytes_per_caller(self) -> int:
+        """Without keys all are one caller, who may fill the whole."""
+        share = self.max_files_gb_per_key if self.api_keys else self.max_files_gb
+        return int(share * GIBIBYTE)
 
     @property
     def prefix_cache_bytes(self) -> int:

@@ -15,7 +15,7 @@ from pandagpt import logs
 from pandagpt.api.app import create_app
 from pandagpt.api.serving import ServedModel, Serving
 from pandagpt.cli.loading import load_serving
-from pandagpt.engine.request import Delta, GenerateRequest
+from pandagpt.engine.request import Delta, Embeddings, EmbedRequest, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
 from pandagpt.errors import PandaError
 from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
@@ -60,6 +60,9 @@ class ScriptedEngine:
         for event in self.script:
             stream.put(event)
         return stream
+
+    async def embed(self, request: EmbedRequest) -> Embeddings:
+        raise NotImplementedError
 
     def _abort(self) -> None:
         self.num_aborted += 1

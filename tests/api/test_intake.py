@@ -12,7 +12,7 @@ from pandagpt.api import intake as intake_module
 from pandagpt.api.intake import EngineInput, Intake
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
-from pandagpt.errors import InvalidMedia, Overloaded
+from pandagpt.errors import InvalidMedia, Overloaded, UnknownFile
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes
 from pandagpt.media.modality import Modality
@@ -22,12 +22,16 @@ TEXT = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"
 CHAT = ChatRequest.model_validate({"messages": [{"role": "user", "content": [PICTURE, PICTURE]}]})
 
 
+def no_file(file_id: str, caller: str) -> bytes:
+    raise UnknownFile("No such file.")
+
+
 def new_intake(max_media: int, max_pending: int, max_decoded_bytes: int = 2**30) -> Intake:
-    return Intake(MediaLimits(), max_media, max_pending, max_decoded_bytes)
+    return Intake(MediaLimits(), max_media, max_pending, max_decoded_bytes, no_file)
 
 
 async def read(intake: Intake, chat: ChatRequest, model: ServedModel) -> EngineInput:
-    async with intake.read(chat, model) as given:
+    async with intake.read(chat, model, "") as given:
         return given
 
 
@@ -87,7 +91,7 @@ async def test_media_take_room_until_they_are_encoded(
     gate.set()
     intake = new_intake(max_media=4, max_pending=9, max_decoded_bytes=array_bytes(Modality.IMAGE))
     try:
-        async with intake.read(CHAT, served_model):
+        async with intake.read(CHAT, served_model, ""):
             waiting = asyncio.create_task(read(intake, CHAT, served_model))
             await read(intake, TEXT, served_model)
             assert not waiting.done()

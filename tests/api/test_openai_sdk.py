@@ -6,6 +6,8 @@ from typing import Any
 import openai
 import pytest
 
+from pandagpt.api.source import SAMPLES_DIR
+
 MESSAGES: Any = [{"role": "user", "content": "What is it?"}]
 
 
@@ -70,8 +72,33 @@ def test_extras(sdk: openai.OpenAI) -> None:
 
 
 def test_models(sdk: openai.OpenAI) -> None:
-    assert [model.id for model in sdk.models.list()] == ["golden"]
+    assert [model.id for model in sdk.models.list()] == ["golden", "golden-embedding"]
     assert sdk.models.retrieve("golden").owned_by == "pandagpt"
+
+
+def test_files(sdk: openai.OpenAI) -> None:
+    picture = (SAMPLES_DIR / "red_car.png").read_bytes()
+    made = [
+        sdk.files.create(file=("car.png", picture), purpose="vision"),
+        sdk.files.create(
+            file=SAMPLES_DIR / "red_car.png",
+            purpose="user_data",
+            expires_after={"anchor": "created_at", "seconds": 3600},
+        ),
+    ]
+    assert [file.filename for file in made] == ["car.png", "red_car.png"]
+    assert (made[1].expires_at or 0) - made[1].created_at == 3600
+    assert sdk.files.retrieve(made[0].id) == made[0]
+    assert sdk.files.content(made[0].id).read() == picture
+    assert [file.id for file in sdk.files.list(limit=1)][:2] == [made[1].id, made[0].id]
+    part = {"type": "file", "file": {"file_id": made[0].id}}
+    messages: Any = [{"role": "user", "content": [part]}]
+    answer = sdk.chat.completions.create(model="golden", messages=messages, max_tokens=2)
+    assert answer.usage is not None
+    assert all(sdk.files.delete(file.id).deleted for file in made)
+    with pytest.raises(openai.NotFoundError) as missing:
+        sdk.files.retrieve(made[0].id)
+    assert missing.value.code == "file_not_found"
 
 
 def test_errors(sdk: openai.OpenAI) -> None:

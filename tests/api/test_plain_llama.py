@@ -67,6 +67,17 @@ def test_media_are_refused(http: httpx.Client) -> None:
     assert error["param"] == "messages[0].content[0].image_url"
 
 
+def test_tokens_of_its_own_template(http: httpx.Client) -> None:
+    answer = http.post("/v1/chat/completions", json={"messages": MESSAGES, "max_tokens": 1}).json()
+    texts = []
+    for asks in (True, False):
+        body = {"messages": MESSAGES, "add_generation_prompt": asks}
+        tokens = http.post("/tokenize", json=body).json()
+        texts.append(http.post("/detokenize", json={"tokens": tokens["tokens"]}).json()["prompt"])
+        assert not asks or tokens["count"] == answer["usage"]["prompt_tokens"]
+    assert texts == ["<s>[user] Hello there</s>[assistant]", "<s>[user] Hello there</s>"]
+
+
 def test_hashes_end_an_answer_only_in_pandagpts_template(folder: Path) -> None:
     tokenizer = JsonTokenizer((folder / "tokenizer.json").read_bytes(), "<s>", "</s>")
     own = ServedModel("m", tokenizer, 128, 600, chat_template=ChatTemplate(TEMPLATE, folder))

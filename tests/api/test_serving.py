@@ -99,4 +99,10 @@ async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
         "/v1/models",
         "/v1/models/{model_id}",
         "/v1/chat/completions",
+        "/v1/embeddings",
+        "/v1/files",
+        "/v1/files/{file_id}",
+        "/v1/files/{file_id}/content",
+        "/tokenize",
+        "/detokenize",
     }

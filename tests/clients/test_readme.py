@@ -1,5 +1,6 @@
 """README's own lines, pasted as they stand, against the bundled model."""
 
+import json
 import re
 import subprocess
 import sys
@@ -32,6 +33,22 @@ def test_curl_hears_a_frog(tiny_url: str) -> None:
 
 def test_sdk_sees_red(tiny_url: str) -> None:
     assert "red" in run(tiny_url, sys.executable, "-c", block("python", "from openai"))
+
+
+def test_sdk_finds_the_sound_of_a_picture(tiny_url: str) -> None:
+    out = run(tiny_url, sys.executable, "-c", block("python", "import numpy"))
+    assert out == "frog.wav\n"
+
+
+def test_sdk_uploads_a_sound(tiny_url: str) -> None:
+    assert "frog" in run(tiny_url, sys.executable, "-c", block("python", "from pathlib"))
+
+
+def test_curl_counts_what_the_first_curl_costs(tiny_url: str) -> None:
+    answer = json.loads(run(tiny_url, "sh", "-c", block("sh", "curl")))
+    tokenize = block("sh", "curl -s http://127.0.0.1:8000/tokenize")
+    counted = json.loads(run(tiny_url, "sh", "-c", tokenize))
+    assert counted["count"] == answer["usage"]["prompt_tokens"]
 
 
 @pytest.mark.parametrize("command", ["make serve", "make test"])

@@ -14,7 +14,13 @@ from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.engine import Engine
 from pandagpt.engine.local import LocalEngine
-from pandagpt.engine.request import Delta, GenerateRequest, MediaInput, SamplingParams
+from pandagpt.engine.request import (
+    Delta,
+    EmbedRequest,
+    GenerateRequest,
+    MediaInput,
+    SamplingParams,
+)
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.scheduler import Plan
 from pandagpt.errors import ContextLengthExceeded, EngineFailure, Overloaded
@@ -130,6 +136,40 @@ async def test_closing_a_stream_frees_its_row(client: EngineClient, num_running:
     assert client.num_requests == 0
     assert [delta async for delta in streams[0]] == []
     await settled(client)
+
+
+def pictures(name: str, *values: float) -> EmbedRequest:
+    return EmbedRequest(name, tuple(with_picture("a", value).media[0] for value in values))
+
+
+async def test_embeddings(client: EngineClient) -> None:
+    embeddings = await client.embed(pictures("a", 0.5, 0.25, 0.5))
+    array = embeddings.array
+    assert np.array_equal(array[0], array[2])
+    assert not np.array_equal(array[0], array[1])
+    assert client.num_requests == 0
+    with pytest.raises(EngineFailure, match="could not be encoded"):
+        await client.embed(pictures("b", float("nan")))
+    assert client.num_requests == 0
+
+
+async def test_cancelled_embeddings_are_aborted(client: EngineClient) -> None:
+    task = asyncio.create_task(client.embed(pictures("a", *np.linspace(0, 1, 30))))
+    await asyncio.sleep(0)
+    assert client.num_requests == 1
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert client.num_requests == 0
+    await settled(client)
+
+
+async def test_embeddings_wait_in_the_same_queue(client: EngineClient) -> None:
+    streams = [client.generate(request(str(i), ENDLESS)) for i in range(6)]
+    with pytest.raises(Overloaded, match="queue is full"):
+        await client.embed(pictures("a", 0.5))
+    for stream in streams:
+        await stream.aclose()
 
 
 async def test_cancelling_a_reader_aborts(client: EngineClient) -> None:

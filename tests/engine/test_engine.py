@@ -17,6 +17,8 @@ from pandagpt.engine.encoder import EncodeJob, Encoder
 from pandagpt.engine.engine import Engine, Event
 from pandagpt.engine.request import (
     Delta,
+    Embeddings,
+    EmbedRequest,
     GenerateRequest,
     MediaInput,
     SamplingParams,
@@ -81,6 +83,16 @@ class Bench:
         while self.engine.has_work:
             self.step()
         return self.results
+
+    def embed(self, *requests: EmbedRequest) -> list[Delta | Embeddings | PandaError]:
+        """What each is answered, in their order."""
+        jobs = [job for one in requests for job in self.engine.add(one)[0]]
+        events = [
+            event
+            for encoded in self.encoder.encode(jobs)
+            for event in self.engine.add_media(encoded)
+        ]
+        return [dict(events)[one.request_id] for one in requests]
 
     def _take(self, events: list[Event]) -> None:
         for request_id, event in events:
@@ -277,6 +289,49 @@ def test_a_medium_that_fails_fails_its_request_only(model: PandaGPT) -> None:
     results = Bench(model).run(bad, good)
     assert isinstance(results["bad", 0].error, EngineFailure)
     assert results["good", 0].token_ids == alone(model, good)[0].token_ids
+
+
+# -- embeddings
+
+
+def test_embeddings_are_the_encoders_and_shared_with_chats(model: PandaGPT) -> None:
+    bench = Bench(model)
+    media = (picture(1), movement(1), picture(1))
+    (embeddings,) = bench.embed(EmbedRequest("e", media))
+    assert isinstance(embeddings, Embeddings)
+    expected = [model.embed_media(one.modality, one.array[None])[0].numpy() for one in media]
+    np.testing.assert_allclose(embeddings.array, expected, atol=1e-5)
+    bench.add(request(model, "chat", media=(picture(1),)))
+    assert bench.jobs == []
+    assert bench.run()["chat", 0].finish_reason == "length"
+    assert is_empty(bench)
+
+
+def test_cached_embeddings_come_at_once(model: PandaGPT) -> None:
+    bench = Bench(model)
+    first = bench.embed(EmbedRequest("a", (picture(1),)))
+    jobs, events = bench.engine.add(EmbedRequest("b", (picture(1),)))
+    assert jobs == []
+    assert [event for _, event in events] == first
+    assert is_empty(bench)
+
+
+def test_a_medium_that_fails_fails_its_embeddings_only(model: PandaGPT) -> None:
+    bench = Bench(model)
+    bad = EmbedRequest("bad", (picture(2), picture(1, float("nan"))))
+    good = EmbedRequest("good", (picture(2),))
+    failure, embeddings = bench.embed(bad, good)
+    assert isinstance(failure, EngineFailure)
+    assert isinstance(embeddings, Embeddings)
+    assert is_empty(bench)
+
+
+def test_embeddings_can_be_aborted(model: PandaGPT) -> None:
+    bench = Bench(model)
+    jobs, _ = bench.engine.add(EmbedRequest("a", (picture(1),)))
+    bench.engine.abort("a")
+    assert [job.is_wanted for job in jobs] == [False]
+    assert is_empty(bench)
 
 
 # -- seeds and choices

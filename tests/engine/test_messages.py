@@ -13,6 +13,7 @@ from pandagpt.engine.frames import Frame
 from pandagpt.engine.messages import (
     Abort,
     Add,
+    Embed,
     Events,
     Failed,
     Failure,
@@ -24,6 +25,8 @@ from pandagpt.engine.messages import (
 )
 from pandagpt.engine.request import (
     Delta,
+    Embeddings,
+    EmbedRequest,
     GenerateRequest,
     MediaInput,
     SamplingParams,
@@ -70,6 +73,7 @@ deltas = st.builds(
     st.sampled_from([None, "stop", "length"]),
     ids,
 )
+embeddings = st.builds(Embeddings, ids, st.binary(max_size=8))
 failures = st.builds(Failure, st.sampled_from(["EngineFailure", "Overloaded"]), texts)
 messages = st.one_of(
     st.builds(
@@ -83,6 +87,7 @@ messages = st.one_of(
         st.just("json"),
     ),
     st.builds(Add, requests),
+    st.builds(Embed, st.builds(EmbedRequest, texts, st.just(()), texts)),
     st.builds(Abort, texts),
     st.builds(Ready, ids, ids, texts, texts),
     st.builds(Failed, failures),
@@ -90,6 +95,7 @@ messages = st.one_of(
         Events,
         st.lists(st.tuples(texts, deltas), max_size=3).map(tuple),
         st.lists(st.tuples(texts, failures), max_size=3).map(tuple),
+        st.lists(st.tuples(texts, embeddings), max_size=2).map(tuple),
     ),
 )
 
@@ -97,6 +103,13 @@ messages = st.one_of(
 @given(messages)
 def test_there_and_back(message: Message) -> None:
     assert from_frame(to_frame(message)) == message
+
+
+def check_media(received: tuple[MediaInput, ...], sent: tuple[MediaInput, ...]) -> None:
+    for ours, theirs in zip(received, sent, strict=True):
+        assert (ours.modality, ours.digest) == (theirs.modality, theirs.digest)
+        assert ours.array.dtype == theirs.array.dtype
+        assert np.array_equal(ours.array, theirs.array)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
@@ -107,16 +120,14 @@ def test_arrays_travel_beside_the_header(dtype: str) -> None:
         MediaInput(Modality.DEPTH, array, f"digest {i}") for i, array in enumerate(arrays)
     )
     request = GenerateRequest("a", Prompt((1, 2)), media, SamplingParams(max_tokens=1))
-    frame = to_frame(Add(request))
-    assert [len(buffer) for buffer in frame.buffers] == [array.nbytes for array in arrays]
-    frame = Frame(frame.kind, frame.header, [bytes(buffer) for buffer in frame.buffers])
-    message = from_frame(frame)
-    assert isinstance(message, Add)
-    assert replace(message.request, media=()) == replace(request, media=())
-    for received, sent in zip(message.request.media, media, strict=True):
-        assert (received.modality, received.digest) == (sent.modality, sent.digest)
-        assert received.array.dtype == sent.array.dtype
-        assert np.array_equal(received.array, sent.array)
+    for message in (Add(request), Embed(EmbedRequest("b", media))):
+        frame = to_frame(message)
+        assert [len(buffer) for buffer in frame.buffers] == [array.nbytes for array in arrays]
+        frame = Frame(frame.kind, frame.header, [bytes(buffer) for buffer in frame.buffers])
+        received = from_frame(frame)
+        assert isinstance(received, type(message))
+        assert replace(received.request, media=()) == replace(message.request, media=())
+        check_media(received.request.media, media)
 
 
 @pytest.mark.parametrize(

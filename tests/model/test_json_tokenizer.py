@@ -7,7 +7,7 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import decoders
+from tokenizers import decoders, processors
 
 from pandagpt.errors import CheckpointError, InvalidValue
 from pandagpt.model.json_tokenizer import JsonTokenizer
@@ -76,3 +76,11 @@ def test_unknown_decoder_is_refused_by_name(backend: tokenizers.Tokenizer) -> No
 def test_unknown_end_is_refused_by_name(backend: tokenizers.Tokenizer) -> None:
     with pytest.raises(CheckpointError, match="<end>"):
         JsonTokenizer(backend.to_str().encode(), "<s>", "<end>")
+
+
+def test_special_tokens_are_those_of_its_own_processor() -> None:
+    backend = byte_level()
+    assert ours(backend).encode_with_special("a") == ours(backend).encode("a")
+    backend.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
+    assert ours(backend).encode_with_special("a") == [1, *ours(backend).encode("a")]
+    assert ours(backend).encode_with_special("<s>")[1:] == ours(backend).encode("<s>")

@@ -3,28 +3,34 @@
 The port opens at once; the model is loaded by a thread meanwhile.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import pandagpt
 from pandagpt.api.errors import http_response, response_of
+from pandagpt.api.file_folder import open_folder
+from pandagpt.api.file_store import FileLimits, FileStore
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, health, models
+from pandagpt.api.routes import chat, embeddings, files, health, models, tokens
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
 from pandagpt.errors import PandaError
+from pandagpt.logs import get_logger
 from pandagpt.media.limits import MediaLimits
 from pandagpt.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for the log line of an answer that nobody waits for."""
+SWEEP_SECONDS = 60
 
 
 def create_app(
@@ -32,21 +38,30 @@ def create_app(
     load: Callable[[], Serving],
     on_load_failure: Callable[[Exception], None],
 ) -> FastAPI:
-    """`load` builds and starts the engine; it runs in a thread once the app has started."""
+    """`load` builds and starts the engine; it runs in a thread once the app has started.
+
+    Raises OperatorError where uploads cannot be kept.
+    """
+    folder = open_folder(settings.files_dir)
+    file_store = FileStore(folder.path, file_limits(settings))
     holder = ModelHolder(load, on_load_failure)
     intake = Intake(
         media_limits(settings),
         settings.max_media_per_request,
         _max_pending(settings),
         settings.max_decoded_bytes,
+        file_store.read,
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         holder.start()
+        sweeping = asyncio.create_task(_sweep(file_store))
         yield
+        sweeping.cancel()
         holder.close()
         intake.close()
+        folder.close()
 
     app = FastAPI(
         title="PandaGPT",
@@ -55,7 +70,7 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
-    app.state.panda = AppState(settings, holder, intake)
+    app.state.panda = AppState(settings, holder, intake, file_store)
     # The last one added is the outermost.
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
@@ -64,8 +79,8 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for router in (health.router, models.router, chat.router):
-        app.include_router(router)
+    for routes in (health, models, chat, embeddings, files, tokens):
+        app.include_router(routes.router)
     return app
 
 
@@ -77,6 +92,22 @@ def media_limits(settings: Settings) -> MediaLimits:
         max_video_seconds=settings.max_video_s,
         max_imu_rows=settings.max_imu_rows,
     )
+
+
+def file_limits(settings: Settings) -> FileLimits:
+    return FileLimits(
+        settings.max_media_bytes, settings.max_files_bytes_per_caller, settings.max_files_bytes
+    )
+
+
+async def _sweep(file_store: FileStore) -> None:
+    """What has expired leaves the disk, even if nobody asks for it."""
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            await run_in_threadpool(file_store.sweep)
+        except OSError:
+            get_logger().exception("expired files could not be removed")
 
 
 def _max_pending(settings: Settings) -> int:

@@ -28,7 +28,6 @@ from pandagpt.errors import (
     MissingParameter,
     RequestError,
     UnsupportedContentType,
-    UnsupportedValue,
 )
 from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
@@ -47,13 +46,17 @@ TURN_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
 
 @dataclass(frozen=True, slots=True)
 class MediaSource:
-    """`text` is a URL, or bare base64 if `is_data`. `modality` None: by content."""
+    """An uploaded file if `file_id`; else `text` is a URL, or bare base64 if `is_data`.
+
+    `modality` None: by content.
+    """
 
     param: str
     modality: Modality | None
     text: str
     is_data: bool = False
     options: MediaOptions = field(default_factory=MediaOptions)
+    file_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +144,12 @@ def _options(param: str, **values: Any) -> MediaOptions:
 def _from_url(
     source: Source, modality: Modality, param: str, options: MediaOptions | None = None
 ) -> MediaSource:
-    _refuse_file_id(source.file_id, param)
-    return MediaSource(param, modality, source.url or "", False, options or MediaOptions())
+    url, file_id = source.url or "", source.file_id or ""
+    return MediaSource(param, modality, url, False, options or MediaOptions(), file_id)
 
 
 def _from_file(part: FilePart, param: str) -> MediaSource:
-    _refuse_file_id(part.file.file_id, param)
-    modality = Modality(part.file.modality) if part.file.modality else None
-    return MediaSource(param, modality, part.file.file_data or "", is_data=True)
-
-
-def _refuse_file_id(file_id: str | None, param: str) -> None:
-    if file_id is not None:
-        message = "Uploaded files are not supported by this server yet. Send a data URL instead."
-        raise UnsupportedValue(message, f"{param}.file_id")
+    file = part.file
+    modality = Modality(file.modality) if file.modality else None
+    data, file_id = file.file_data or "", file.file_id or ""
+    return MediaSource(param, modality, data, is_data=True, file_id=file_id)

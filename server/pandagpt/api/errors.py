@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pandagpt.errors import (
     ContextLengthExceeded,
     EngineFailure,
+    FileQuotaExceeded,
     InvalidJson,
     InvalidMedia,
     InvalidValue,
@@ -23,6 +24,8 @@ from pandagpt.errors import (
     Overloaded,
     PandaError,
     RequestError,
+    StorageFull,
+    UnknownFile,
     UnsupportedContentType,
     UnsupportedValue,
 )
@@ -50,8 +53,12 @@ PROBLEMS: dict[type, Problem] = {
     InvalidMedia: Problem(400, INVALID_REQUEST, "invalid_media"),
     MediaTooLarge: Problem(400, INVALID_REQUEST, "media_too_large"),
     MediaNotAllowed: Problem(400, INVALID_REQUEST, "media_url_not_allowed"),
+    UnknownFile: Problem(404, INVALID_REQUEST, "file_not_found"),
+    # Not 429, which clients send again.
+    FileQuotaExceeded: Problem(413, INVALID_REQUEST, "file_quota_exceeded"),
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
+    StorageFull: Problem(507, "server_error", "storage_full"),
     EngineFailure: Problem(500, "server_error", "internal_error"),
     PandaError: Problem(500, "server_error", "internal_error"),
 }

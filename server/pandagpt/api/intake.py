@@ -6,22 +6,33 @@ media take in memory, for which requests wait.
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
+from pandagpt.api.embedding import Item, Source, TextSource
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
 from pandagpt.engine.request import MediaInput, check_length
-from pandagpt.errors import ContextLengthExceeded, Overloaded, RequestError, UnsupportedContentType
+from pandagpt.errors import (
+    ContextLengthExceeded,
+    InvalidValue,
+    Overloaded,
+    RequestError,
+    UnsupportedContentType,
+)
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes, digest, load, modality_of
+from pandagpt.media.modality import Modality
+from pandagpt.media.text import TextTokenizer
 from pandagpt.model.prompt import Prompt
 
 # No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
@@ -30,6 +41,8 @@ MAX_CHARS_PER_TOKEN = 64
 MAX_INLINE_CHARS = 8_000
 
 Result = TypeVar("Result")
+ReadFile = Callable[[str, str], bytes]
+"""An uploaded file's id and the caller's name to its bytes; may block. Raises UnknownFile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,20 @@ class EngineInput:
         return Counter(kind for slot_kinds in kinds for kind in slot_kinds)
 
 
+@dataclass(frozen=True, slots=True)
+class TextInput:
+    """A text as the engine embeds it, and how many tokens it has."""
+
+    input: MediaInput
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedInput:
+    media: tuple[MediaInput, ...]
+    num_tokens: int
+
+
 class Intake:
     def __init__(
         self,
@@ -54,11 +81,13 @@ class Intake:
         max_media: int,
         max_pending: int,
         max_decoded_bytes: int,
+        read_file: ReadFile,
         num_threads: int = 2,
     ) -> None:
         self._limits = limits
         self._max_media = max_media
         self._max_pending = max_pending
+        self._read_file = read_file
         self._num_pending = 0
         self._room = Room(max_decoded_bytes)
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="intake")
@@ -67,22 +96,61 @@ class Intake:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
-    async def read(self, chat: ChatRequest, model: ServedModel) -> AsyncGenerator[EngineInput]:
+    async def read(
+        self, chat: ChatRequest, model: ServedModel, caller: str
+    ) -> AsyncGenerator[EngineInput]:
         """To be left once the engine has encoded the media: until then they take up room,
-        here and, once sent, in the engine's process again.
+        here and, once sent, in the engine's process again. Uploads are those of `caller`.
 
         Raises Overloaded and every RequestError that media or the prompt can cause.
         """
         async with AsyncExitStack() as stack:
             with self._pending():
-                conversation = read_messages(chat.messages, self._max_media)
-                _refuse_unread(conversation.media, model)
+                conversation = self._conversation(chat, model)
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
+                check_length(prompt, model.max_model_len)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
-                media = await self._load_all(conversation.media)
+                media = await self._load_all(conversation.media, caller)
             yield EngineInput(prompt, media)
+
+    async def prompt(self, chat: ChatRequest, model: ServedModel, *, opens_answer: bool) -> Prompt:
+        """As `read` makes it, but of any length; media have their slots and are not read."""
+        with self._pending():
+            conversation = self._conversation(chat, model)
+            return await self._prompt(conversation, chat, model, opens_answer=opens_answer)
+
+    async def token_ids(self, text: str, model: ServedModel, *, has_special: bool) -> list[int]:
+        tokenizer = model.tokenizer
+        encode = tokenizer.encode_with_special if has_special else tokenizer.encode
+        with self._pending():
+            return await self._tokenized(len(text), model, partial(encode, text))
+
+    @asynccontextmanager
+    async def read_sources(
+        self, items: Sequence[Item], tokenizer: TextTokenizer, caller: str, *, is_cut: bool
+    ) -> AsyncGenerator[EmbedInput]:
+        """Texts and media of all items, in order; to be left as `read`. Texts may be `is_cut`."""
+        sources = [source for item in items for source in item]
+        media = [source for source in sources if isinstance(source, MediaSource)]
+        num_bytes = sum(array_bytes(source.modality) for source in media)
+        self._refuse_too_many(num_bytes)
+        async with AsyncExitStack() as stack:
+            with self._pending():
+                read = partial(_read_texts, sources, tokenizer, is_cut=is_cut)
+                texts = await self._run(read)
+                await stack.enter_async_context(self._room.held(num_bytes))
+                loaded = iter(await self._load_all(media, caller))
+            inputs = [texts[i].input if i in texts else next(loaded) for i in range(len(sources))]
+            num_tokens = len(media) + sum(text.num_tokens for text in texts.values())
+            yield EmbedInput(tuple(inputs), num_tokens)
+
+    def _refuse_too_many(self, num_bytes: int) -> None:
+        limit = self._room.num_bytes
+        if num_bytes > limit:
+            message = f"The media take {num_bytes} bytes once decoded; the limit is {limit}."
+            raise InvalidValue(f"{message} Send them in several requests.", "input")
 
     @contextmanager
     def _pending(self) -> Generator[None]:
@@ -94,29 +162,59 @@ class Intake:
         finally:
             self._num_pending -= 1
 
-    async def _load_all(self, sources: Sequence[MediaSource]) -> tuple[MediaInput, ...]:
+    async def _load_all(
+        self, sources: Sequence[MediaSource], caller: str
+    ) -> tuple[MediaInput, ...]:
         """One bad medium spares the pool those behind it."""
-        loading = [asyncio.create_task(self._run(_load, s, self._limits)) for s in sources]
+        loading = [asyncio.create_task(self._run(self._load, each, caller)) for each in sources]
         try:
             return tuple(await asyncio.gather(*loading))
         finally:
             for task in loading:
                 task.cancel()
 
+    def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
+        conversation = read_messages(chat.messages, self._max_media)
+        _refuse_unread(conversation.media, model)
+        return conversation
+
     async def _prompt(
-        self, conversation: Conversation, chat: ChatRequest, model: ServedModel
+        self,
+        conversation: Conversation,
+        chat: ChatRequest,
+        model: ServedModel,
+        *,
+        opens_answer: bool = True,
     ) -> Prompt:
-        num_chars = conversation.num_chars
+        turns, fusion = conversation.turns, chat.fusion or model.fusion
+        render = partial(model.prompt, turns, fusion, opens_answer=opens_answer)
+        return await self._tokenized(conversation.num_chars, model, render)
+
+    async def _tokenized(
+        self, num_chars: int, model: ServedModel, tokenize: Callable[[], Result]
+    ) -> Result:
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
             at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
-        arguments = (conversation.turns, chat.fusion or model.fusion)
-        if num_chars > MAX_INLINE_CHARS:
-            prompt = await self._run(model.prompt, *arguments)
-        else:
-            prompt = model.prompt(*arguments)
-        check_length(prompt, model.max_model_len)
-        return prompt
+        return await self._run(tokenize) if num_chars > MAX_INLINE_CHARS else tokenize()
+
+    def _load(self, source: MediaSource, caller: str) -> MediaInput:
+        data = self._bytes(source, caller)
+        try:
+            modality = source.modality or modality_of(data)
+            array = load(modality, data, source.options, self._limits)
+        except RequestError as error:
+            raise error.at(source.param) from None
+        return MediaInput(modality, array, digest(modality, data, source.options))
+
+    def _bytes(self, source: MediaSource, caller: str) -> bytes:
+        read = decode_data if source.is_data else read_url
+        try:
+            if source.file_id:
+                return self._read_file(source.file_id, caller)
+            return read(source.text, self._limits.max_media_bytes)
+        except RequestError as error:
+            raise error.at(f"{source.param}.file_id" if source.file_id else source.param) from None
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
@@ -128,16 +226,24 @@ def _refuse_unread(media: Sequence[MediaSource], model: ServedModel) -> None:
         raise UnsupportedContentType(message, media[0].param)
 
 
-def _load(source: MediaSource, limits: MediaLimits) -> MediaInput:
-    try:
-        data = _read(source, limits.max_media_bytes)
-        modality = source.modality or modality_of(data)
-        array = load(modality, data, source.options, limits)
-    except RequestError as error:
-        raise error.at(source.param) from None
-    return MediaInput(modality, array, digest(modality, data, source.options))
+def _read_texts(
+    sources: Sequence[Source], tokenizer: TextTokenizer, *, is_cut: bool
+) -> dict[int, TextInput]:
+    """By their places among the sources. Raises ContextLengthExceeded unless they are cut."""
+    texts = {}
+    for index, source in enumerate(sources):
+        if isinstance(source, TextSource):
+            try:
+                texts[index] = _read_text(source.text, tokenizer, is_cut=is_cut)
+            except RequestError as error:
+                raise error.at(source.param) from None
+    return texts
 
 
-def _read(source: MediaSource, max_bytes: int) -> bytes:
-    read = decode_data if source.is_data else read_url
-    return read(source.text, max_bytes)
+def _read_text(text: str, tokenizer: TextTokenizer, *, is_cut: bool) -> TextInput:
+    limit = tokenizer.context_length
+    # What is longer than this has more tokens in any case, and would only take time.
+    text = text[: (limit + 1) * MAX_CHARS_PER_TOKEN]
+    row = tokenizer.encode(text, "keep_end" if is_cut else "refuse")
+    name = f"text-{hashlib.sha256(row.tobytes()).hexdigest()}"
+    return TextInput(MediaInput(Modality.TEXT, row, name), min(len(tokenizer.ids(text)), limit))

@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pandagpt.engine.request import GenerateRequest
+from pandagpt.engine.request import Embeddings, EmbedRequest, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
 from pandagpt.errors import Overloaded
 from pandagpt.logs import get_logger
 from pandagpt.media.modality import Modality
+from pandagpt.media.text import TextTokenizer
 from pandagpt.model.chat_template import ChatTemplate
 from pandagpt.model.prompt import STOP, Fusion, Prompt, Turn, render
 from pandagpt.model.tokenizer import Tokenizer
@@ -30,7 +31,19 @@ class Engine(Protocol):
         """Raises Overloaded at once if the queue is full. Closing the stream aborts."""
         ...
 
+    async def embed(self, request: EmbedRequest) -> Embeddings: ...
+
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """The encoders alone: every modality to vectors of `dimensions` numbers."""
+
+    id: str
+    dimensions: int
+    text_tokenizer: TextTokenizer
+    created: int = field(default_factory=lambda: int(time.time()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +59,11 @@ class ServedModel:
     chat_template: ChatTemplate | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
-    def prompt(self, turns: Sequence[Turn], fusion: Fusion) -> Prompt:
+    def prompt(self, turns: Sequence[Turn], fusion: Fusion, *, opens_answer: bool = True) -> Prompt:
         """In the model's own template if it has one, else in PandaGPT's."""
         if self.chat_template:
-            return self.chat_template.render(turns, self.tokenizer)
-        return render(turns, self.tokenizer, fusion)
+            return self.chat_template.render(turns, self.tokenizer, opens_answer=opens_answer)
+        return render(turns, self.tokenizer, fusion, opens_answer=opens_answer)
 
     @property
     def turn_stop(self) -> str:
@@ -62,6 +75,7 @@ class ServedModel:
 class Serving:
     engine: Engine
     model: ServedModel
+    embedding_model: EmbeddingModel | None = None
 
 
 class ModelHolder:

@@ -1,13 +1,14 @@
-"""What routes find in the app: settings, the model's holder, the intake."""
+"""What routes find in the app: settings, the model's holder, the intake, uploaded files."""
 
 from dataclasses import dataclass
 from typing import cast
 
 from fastapi import Request
 
+from pandagpt.api.file_store import FileStore
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import RequestLog
-from pandagpt.api.serving import ModelHolder, ServedModel, Serving
+from pandagpt.api.serving import EmbeddingModel, ModelHolder, ServedModel, Serving
 from pandagpt.errors import ModelNotFound
 from pandagpt.settings import Settings
 
@@ -17,6 +18,7 @@ class AppState:
     settings: Settings
     holder: ModelHolder
     intake: Intake
+    files: FileStore
 
 
 def state_of(request: Request) -> AppState:
@@ -34,7 +36,25 @@ def caller_of(request: Request) -> str:
 
 def find_model(serving: Serving, name: str) -> ServedModel:
     """An empty name means the served model."""
-    if name not in ("", serving.model.id):
-        message = f"The model '{name[:64]}' does not exist. This server has '{serving.model.id}'."
+    if serving.embedding_model and name == serving.embedding_model.id:
+        message = f"The model '{name}' only embeds; ask it at /v1/embeddings."
         raise ModelNotFound(message, "model")
+    if name not in ("", serving.model.id):
+        raise _unknown(serving, name)
     return serving.model
+
+
+def find_embedding_model(serving: Serving, name: str) -> EmbeddingModel:
+    """By its own name or by that of the chat model, which it is a part of."""
+    model = serving.embedding_model
+    if name not in ("", serving.model.id, model.id if model else ""):
+        raise _unknown(serving, name)
+    if model is None:
+        message = f"The model '{serving.model.id}' reads text only and has no embeddings."
+        raise ModelNotFound(message, "model")
+    return model
+
+
+def _unknown(serving: Serving, name: str) -> ModelNotFound:
+    message = f"The model '{name[:64]}' does not exist. This server has '{serving.model.id}'."
+    return ModelNotFound(message, "model")

@@ -1,6 +1,6 @@
 """Settings to a running engine: starts its process, and reads meanwhile what the API needs."""
 
-from pandagpt.api.serving import MEDIA, ServedModel, Serving
+from pandagpt.api.serving import MEDIA, EmbeddingModel, ServedModel, Serving
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Ready, Start
@@ -26,12 +26,14 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
         )
     )
     try:
-        model = _served_model(settings, ModelFacts.read(folder))
+        facts = ModelFacts.read(folder)
+        model = _served_model(settings, facts)
         ready = process.wait_until_ready()
     except BaseException:
         process.close()
         raise
-    return Serving(EngineClient(process, config.with_rows(ready.max_rows)), model), ready
+    client = EngineClient(process, config.with_rows(ready.max_rows))
+    return Serving(client, model, _embedding_model(model.id, facts)), ready
 
 
 def engine_config(settings: Settings) -> EngineConfig:
@@ -60,3 +62,9 @@ def _served_model(settings: Settings, model: ModelFacts) -> ServedModel:
         modalities=MEDIA if model.reads_media else (),
         chat_template=model.chat_template,
     )
+
+
+def _embedding_model(chat_id: str, model: ModelFacts) -> EmbeddingModel | None:
+    if model.text_tokenizer is None:
+        return None
+    return EmbeddingModel(f"{chat_id}-embedding", model.embed_dim, model.text_tokenizer)

@@ -30,13 +30,18 @@ class ChatTemplate:
             message = f"its chat template is not Jinja ({error.message}, line {error.lineno})"
             raise CheckpointError(message, path) from None
 
-    def render(self, turns: Sequence[Turn], tokenizer: Tokenizer) -> Prompt:
-        """The prompt that asks for the next answer. Raises InvalidValue for what it refuses."""
+    def render(
+        self, turns: Sequence[Turn], tokenizer: Tokenizer, *, opens_answer: bool = True
+    ) -> Prompt:
+        """The prompt that asks for the next answer if `opens_answer`, else the turns alone.
+
+        Raises InvalidValue for what the template refuses.
+        """
         messages = [{"role": turn.role, "content": _text(turn, tokenizer)} for turn in turns]
         try:
             text = self._template.render(
                 messages=messages,
-                add_generation_prompt=True,
+                add_generation_prompt=opens_answer,
                 bos_token=tokenizer.piece(tokenizer.bos_id),
                 eos_token=tokenizer.piece(tokenizer.eos_id),
             )

@@ -45,6 +45,10 @@ class JsonTokenizer(Tokenizer):
         utf8(text)
         return self._markup.encode(text, add_special_tokens=False).ids
 
+    def encode_with_special(self, text: str) -> list[int]:
+        utf8(text)
+        return self._plain.encode(text, add_special_tokens=True).ids
+
 
 def _parse(data: bytes) -> tokenizers.Tokenizer:
     try:

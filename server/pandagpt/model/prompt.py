@@ -71,8 +71,10 @@ class Turn:
 _Piece = str | MediaSlot
 
 
-def render(turns: Sequence[Turn], tokenizer: Tokenizer, fusion: Fusion) -> Prompt:
-    """The prompt that asks for the next answer; it ends with `### Assistant:`.
+def render(
+    turns: Sequence[Turn], tokenizer: Tokenizer, fusion: Fusion, *, opens_answer: bool = True
+) -> Prompt:
+    """The prompt that asks for the next answer; it ends with `### Assistant:` if `opens_answer`.
 
     `sum` puts one slot for all media before the first user's text (the reference's way),
     `interleave` one slot for each medium where it stands. No media: no slot, no `<Img>`.
@@ -83,7 +85,8 @@ def render(turns: Sequence[Turn], tokenizer: Tokenizer, fusion: Fusion) -> Promp
     for turn in _place(spoken, fusion):
         separator = "\n### " if pieces else "### "
         pieces += [separator + _HEADERS[turn.role], *_body(turn)]
-    pieces.append(_ANSWER if pieces else _ANSWER.removeprefix("\n"))
+    if opens_answer:
+        pieces.append(_ANSWER if pieces else _ANSWER.removeprefix("\n"))
     script = _Script(tokenizer)
     script.write(pieces)
     return script.prompt

@@ -56,6 +56,10 @@ class Tokenizer(ABC):
     def encode_markup(self, text: str) -> list[int]:
         """The same, but special tokens written out in `text` are read as such."""
 
+    def encode_with_special(self, text: str) -> list[int]:
+        """With the special tokens that the model expects around a text."""
+        return [self.bos_id, *self.encode(text)]
+
     @property
     def special_pieces(self) -> frozenset[str]:
         return frozenset(self._vocabulary.pieces[i] for i in self._vocabulary.special_ids)

@@ -49,7 +49,7 @@ async def _start(request: Request, chat: ChatRequest) -> Generation:
     state, log = state_of(request), log_of(request)
     serving = state.holder.serving
     model = find_model(serving, chat.model)
-    async with state.intake.read(chat, model) as given:
+    async with state.intake.read(chat, model, caller_of(request)) as given:
         params = sampling_params(chat, model, len(given.prompt))
         usage = Usage(len(given.prompt), given.slots_by_modality)
         log.fields |= {"model": model.id, "media": [item.modality.value for item in given.media]}

@@ -75,7 +75,11 @@ Model = TypeVar("Model", bound=RequestModel)
 def parse_body(model: type[Model], body: bytes) -> Model:
     """Raises InvalidJson, InvalidValue, MissingParameter, UnsupportedValue or
     UnsupportedContentType."""
-    data = _read_json(body)
+    return validated(model, _read_json(body))
+
+
+def validated(model: type[Model], data: dict[str, Any]) -> Model:
+    """Raises InvalidValue, MissingParameter, UnsupportedValue or UnsupportedContentType."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
