@@ -77,7 +77,7 @@ class PandaGPT:
 
     @torch.inference_mode()
     def embed_prompt(self, prompt: Prompt, rows: Sequence[Tensor]) -> Tensor:
-        """[T, H]. `rows[i]` is medium i's embedding [E], anywhere; a slot is its media's
+        """[T, H]. `rows[i]` is medium i's embedding [E], on the host; a slot is its media's
         projected sum.
 
         Each is projected before the sum, so the projection's bias counts once a medium, as in the

@@ -1,4 +1,7 @@
-"""Between the host and a GPU: copies that nobody waits for, and streams. On a CPU nothing."""
+"""Between the host and a GPU: copies that nobody waits for, and streams. On a CPU nothing.
+
+Not run on a GPU yet.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 

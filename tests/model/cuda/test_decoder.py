@@ -1,4 +1,7 @@
-"""Captured decode steps against the decoder's own, on the CPU: a capture here is a function."""
+"""Captured decode steps against the decoder's own, on the CPU: a capture here is a function.
+
+With kernels only under TRITON_INTERPRET=1, which takes a minute.
+"""
 
 import os
 from collections.abc import Callable
@@ -16,9 +19,6 @@ from pandagpt.model.cuda.graphs import Captured, DecodeGraphs, sizes_of
 from pandagpt.model.cuda.passes import Pass, TorchPass
 from pandagpt.model.kv_cache import KVCache, Span
 from pandagpt.model.llama import Llama
-
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 CONFIG = LlamaConfig(
     hidden_size=16,
@@ -44,6 +44,8 @@ def torch_pass() -> type[Pass]:
 
 
 def kernel_pass() -> type[Pass]:
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        pytest.skip("TRITON_INTERPRET=1 runs it")
     pytest.importorskip("triton", reason="Triton comes with torch's CUDA wheels")
     from pandagpt.model.cuda.kernel_pass import KernelPass
 
@@ -171,18 +173,59 @@ class Raising(TorchPass):
         raise RuntimeError("injected")
 
 
-@pytest.mark.parametrize("way", [Wrong, Broken, Raising])
+class WrongFarAway(TorchPass):
+    """A step that is right for short sequences: it does not see what lies behind a block."""
+
+    def __call__(self) -> Tensor:
+        positions_B, _ = self._buffers.indices(self._size)
+        return super().__call__() * torch.where(positions_B > 64, 1.01, 1.0)[:, None]
+
+
+@pytest.mark.parametrize("way", [Wrong, Broken, Raising, WrongFarAway])
 def test_what_does_not_agree_is_not_used(way: type[Pass], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder_file, "_torch_pass", lambda: way)
     monkeypatch.setattr(decoder_file, "_kernel_pass", lambda: way)
+    assert_torch_decodes()
+
+
+def assert_torch_decodes() -> None:
     llama, plain = llama_of(CONFIG), llama_of(CONFIG, Llama)
-    cache, expected_cache = llama.new_cache(2, 40), plain.new_cache(2, 40)
+    cache, expected_cache = llama.new_cache(2, MAX_LEN), plain.new_cache(2, MAX_LEN)
     assert isinstance(llama, CudaLlama)
     assert llama.graphs is None
     assert not cache.slab.any()
     fill(llama, cache, [4, 9])
     fill(plain, expected_cache, [4, 9])
     assert torch.equal(decode(llama, cache, [4, 9]), decode(plain, expected_cache, [4, 9]))
+
+
+def test_a_capture_that_fails_when_it_is_timed_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(captured: DecodeGraphs) -> float:
+        captured.cache.slab.fill_(1)
+        raise RuntimeError("injected")
+
+    monkeypatch.setattr(decoder_file, "_kernel_pass", torch_pass)
+    monkeypatch.setattr(DecodeGraphs, "seconds", failing)
+    assert_torch_decodes()
+
+
+def test_a_way_that_fails_at_some_size_leaves_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial sees the smallest and the largest step alone."""
+
+    class WrongInTheMiddle(TorchPass):
+        def __call__(self) -> Tensor:
+            return super().__call__() * (1.01 if self._size == 2 else 1)
+
+    def seconds(captured: DecodeGraphs) -> float:
+        return 1.0 if captured.way is WrongInTheMiddle else 2.0
+
+    monkeypatch.setattr(decoder_file, "_kernel_pass", lambda: WrongInTheMiddle)
+    monkeypatch.setattr(DecodeGraphs, "seconds", seconds)
+    llama = llama_of(CONFIG)
+    llama.new_cache(3, 40)
+    assert isinstance(llama, CudaLlama)
+    assert llama.graphs is not None
+    assert llama.graphs.way is TorchPass
 
 
 def test_without_triton_torch_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:

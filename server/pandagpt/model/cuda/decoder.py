@@ -1,10 +1,11 @@
 """LLaMA on a GPU: torch's decoder, whose decode steps are captured once and then replayed.
 
 The face of `llama.Llama`. What is captured checks itself against torch's step first; what does
-not agree, or cannot be captured, is not used. Steps that also read prompts are torch's.
+not agree, or cannot be captured or run, is not used. Steps that also read prompts are torch's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -58,28 +59,29 @@ class CudaLlama(Llama):
         ways: dict[str, Callable[[], type[Pass]]] = {"torch": _torch_pass, "kernels": _kernel_pass}
         seconds: dict[str, float] = {}
         for name, way in ways.items():
-            if (trial := self._captured(name, way, cache, ends)) is not None:
-                seconds[name] = trial.seconds()
+            with _or_not_at_all(name, cache):
+                seconds[name] = self._captured(way, cache, ends).seconds()
         for name in sorted(seconds, key=lambda name: seconds[name]):
-            if (graphs := self._captured(name, ways[name], cache)) is not None:
+            with _or_not_at_all(name, cache):
+                graphs = self._captured(ways[name], cache)
                 log.info("decode_steps_captured", way=name, seconds=seconds)
                 return graphs
         return None
 
     def _captured(
-        self,
-        name: str,
-        way: Callable[[], type[Pass]],
-        cache: KVCache,
-        sizes: Sequence[int] | None = None,
-    ) -> DecodeGraphs | None:
-        """Whatever goes wrong here, torch's own step still works."""
-        try:
-            return DecodeGraphs(self, cache, way(), self.new_capture(), sizes)
-        except Exception as error:
-            log.warning("decode_steps_not_captured", way=name, exc_info=error)
-            cache.reset()
-            return None
+        self, way: Callable[[], type[Pass]], cache: KVCache, sizes: Sequence[int] | None = None
+    ) -> DecodeGraphs:
+        return DecodeGraphs(self, cache, way(), self.new_capture(), sizes)
+
+
+@contextmanager
+def _or_not_at_all(way: str, cache: KVCache) -> Generator[None]:
+    """Whatever goes wrong here, torch's own step still works."""
+    try:
+        yield
+    except Exception as error:
+        log.warning("decode_steps_not_captured", way=way, exc_info=error)
+        cache.reset()
 
 
 def _torch_pass() -> type[Pass]:

@@ -1,7 +1,8 @@
 """Triton kernels of a decode step: what torch would do in several calls a layer, or read twice.
 
 Imported only where Triton is, which comes with torch's CUDA wheels. Under TRITON_INTERPRET=1
-the same code runs on a CPU, as the tests do. Sums are float32 whatever is stored.
+the same code runs on a CPU, where the tests compare it with torch; it compiles for a GPU, but
+has not run on one yet. Sums are float32 whatever is stored.
 
 Axes: B rows of the cache that decode, P query heads, K key heads, D head dim, S positions,
 C heads of a fused projection (P + 2K), I the MLP's width. A layer of the cache's slab is

@@ -10,9 +10,9 @@ from pandagpt.model.cuda.decoder import CudaLlama
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.kv_cache import KVCache, Span
 from pandagpt.model.llama import Llama
-from tests.bench.accelerator.device import Device
-from tests.bench.accelerator.presets import SHAPES, Preset
-from tests.bench.accelerator.table import Row
+from tests.bench.gpu.device import Device
+from tests.bench.gpu.presets import SHAPES, Preset
+from tests.bench.gpu.table import Row
 
 
 def decode(llama: CudaLlama, preset: Preset, device: Device) -> Iterator[Row]:

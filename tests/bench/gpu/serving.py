@@ -5,8 +5,7 @@ import io
 import itertools
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import numpy as np
@@ -22,13 +21,14 @@ from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
-from tests.bench.accelerator.device import Device
-from tests.bench.accelerator.presets import SHAPES, Preset
-from tests.bench.accelerator.table import Row
+from tests.bench.gpu.device import Device
+from tests.bench.gpu.presets import SHAPES, Preset
+from tests.bench.gpu.table import Row
 
 _SOLO_QUESTIONS = 7
 _WATCHED_STREAMS = 8
 _ENCODED_AT_ONCE = 16
+_TOO_SHORT = "streams ended too soon"
 
 Measurement = Callable[["Bench"], Awaitable[list[Row]]]
 
@@ -37,15 +37,13 @@ class Bench:
     def __init__(self, client: EngineClient, preset: Preset) -> None:
         self.client, self.preset = client, preset
         self._numbers = itertools.count()
-        self._decoders = ThreadPoolExecutor(8)
 
     async def ask(self, num_tokens: int, *, image: bool, length: int = 0) -> list[float]:
         """When each token came; every question and every picture is a new one."""
         number = next(self._numbers)
         media: tuple[MediaInput, ...] = ()
         if image:
-            loop = asyncio.get_running_loop()
-            media = (await loop.run_in_executor(self._decoders, picture, number),)
+            media = (await asyncio.to_thread(picture, number),)
         length = length or self.preset.question_tokens
         ids = tuple(3 + (number + 7 * i) % 97 for i in range(length))
         prompt = Prompt(ids, ((1, MediaSlot((0,))),) if image else ())
@@ -66,8 +64,7 @@ class Bench:
 
 
 def serving(model: PandaGPT, preset: Preset, device: Device) -> Iterator[Row]:
-    for row in asyncio.run(_all(model, preset, device)):
-        yield row
+    yield from asyncio.run(_all(model, preset, device))
 
 
 async def _all(model: PandaGPT, preset: Preset, device: Device) -> list[Row]:
@@ -81,7 +78,7 @@ async def _all(model: PandaGPT, preset: Preset, device: Device) -> list[Row]:
 
 
 @asynccontextmanager
-async def engine(model: PandaGPT, preset: Preset, device: Device) -> AsyncIterator[EngineClient]:
+async def engine(model: PandaGPT, preset: Preset, device: Device) -> AsyncGenerator[EngineClient]:
     longest = preset.long_prompt + preset.answer_tokens
     config = EngineConfig(max_model_len=min(longest, model.max_model_len), num_threads=1)
     config = config.on("cuda" if device.is_cuda else "cpu").with_rows(preset.streams)
@@ -133,9 +130,12 @@ async def pause(bench: Bench) -> list[Row]:
     await asyncio.sleep(bench.preset.watched_seconds / 3)
     start = time.perf_counter()
     (end,) = await bench.ask(1, image=False, length=bench.preset.long_prompt)
-    gaps = [gap for one in await running() for gap in _gaps(one, start, end + 0.1)]
+    streams = await running()
     name = f"longest pause of streams beside a prompt of {bench.preset.long_prompt} tokens, ms"
-    return [Row(name, max(gaps, default=0.0) * 1e3), Row("  that prompt, ms", (end - start) * 1e3)]
+    if _have_ended(streams, end):
+        return [Row(name, _TOO_SHORT)]
+    longest = max(gap for one in streams for gap in _gaps(one, start, end + 0.1))
+    return [Row(name, longest * 1e3), Row("  that prompt, ms", (end - start) * 1e3)]
 
 
 async def loss(bench: Bench) -> list[Row]:
@@ -152,11 +152,14 @@ async def loss(bench: Bench) -> list[Row]:
         encoded += _ENCODED_AT_ONCE
     end = time.perf_counter()
     streams = await running()
+    name = "streams lose while pictures are encoded, %"
+    if _have_ended(streams, end):
+        return [Row(name, _TOO_SHORT)]
     before = sum(start <= at < middle for one in streams for at in one) / (middle - start)
     beside = sum(middle <= at < end for one in streams for at in one) / (end - middle)
-    lost = 100 * (1 - beside / before) if before else 0.0
+    lost = 100 * (1 - beside / before)
     return [
-        Row("streams lose while pictures are encoded, %", lost, bench.preset.goals.loss_percent),
+        Row(name, lost, bench.preset.goals.loss_percent),
         Row("  pictures/s meanwhile", encoded / (end - middle), less=False),
     ]
 
@@ -164,9 +167,7 @@ async def loss(bench: Bench) -> list[Row]:
 async def _streams(bench: Bench) -> Callable[[], Awaitable[list[list[float]]]]:
     """Starts some that outlast what is measured; what is returned waits for them."""
     longest = bench.preset.long_prompt
-    tasks = [
-        asyncio.create_task(bench.ask(longest, image=False)) for _ in range(_WATCHED_STREAMS)
-    ]
+    tasks = [asyncio.create_task(bench.ask(longest, image=False)) for _ in range(_WATCHED_STREAMS)]
     await asyncio.sleep(0)
 
     async def end() -> list[list[float]]:
@@ -175,13 +176,17 @@ async def _streams(bench: Bench) -> Callable[[], Awaitable[list[list[float]]]]:
     return end
 
 
+def _have_ended(streams: list[list[float]], at: float) -> bool:
+    return any(stream[0] > at or stream[-1] < at for stream in streams)
+
+
 def _gaps(stream: list[float], start: float, end: float) -> list[float]:
     near = [at for at in stream if start - 0.1 <= at <= end]
     return [after - before for before, after in itertools.pairwise(near)]
 
 
 def picture(number: int) -> MediaInput:
-    """Read as the server reads it, from a JPEG that takes a tenth of this time to make."""
+    """Read as the server reads it, from a JPEG."""
     coarse = np.random.default_rng(number).integers(0, 255, (12, 16, 3), np.uint8)
     data = io.BytesIO()
     Image.fromarray(coarse).resize((640, 480), Image.Resampling.BICUBIC).save(data, "JPEG")

@@ -1,4 +1,7 @@
-"""How large the measured model is, how much of it is measured, and what is hoped for."""
+"""How large the measured model is, how much of it is measured, and what is hoped for.
+
+Goals were reckoned on paper; none has been measured.
+"""
 
 from dataclasses import dataclass, field
 
@@ -13,8 +16,8 @@ SHAPES = {
     Modality.THERMAL: (1, 224, 224),
     Modality.IMU: (6, 2000),
 }
-TINY_LLAMA = LlamaConfig(64, 160, 2, 4, 512, 4)
-TINY_ENCODERS = ImageBindConfig(*[EncoderConfig(32, 2, 2)] * 6, embed_dim=32, text_vocab_size=100)
+TOY_LLAMA = LlamaConfig(64, 160, 2, 4, 512, 4)
+TOY_ENCODERS = ImageBindConfig(*[EncoderConfig(32, 2, 2)] * 6, embed_dim=32, text_vocab_size=100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,8 @@ class Preset:
     about a picture each, in `question_tokens`, and get `answer_tokens`."""
 
     llama: LlamaConfig
-    imagebind: ImageBindConfig = ImageBindConfig()
-    goals: Goals = Goals()
+    imagebind: ImageBindConfig = field(default_factory=ImageBindConfig)
+    goals: Goals = field(default_factory=Goals)
     calibration: int = 8192
     rows: tuple[int, ...] = (1, 8, 32, 64, 128)
     context: int = 512
@@ -63,10 +66,16 @@ SEVEN_B = Goals(
 )
 PRESETS = {
     "7b": Preset(LlamaConfig(4096, 11008, 32, 32, 32001, 32), goals=SEVEN_B),
-    "13b": Preset(LlamaConfig(5120, 13824, 40, 40, 32001, 40)),
-    "tiny": Preset(
-        TINY_LLAMA,
-        TINY_ENCODERS,
+    # Fewer rows: keys and values of more would not fit beside the weights on a GPU of 80 GB.
+    "13b": Preset(
+        LlamaConfig(5120, 13824, 40, 40, 32001, 40),
+        rows=(1, 8, 32, 64),
+        streams=32,
+        peer_rows=(1, 32),
+    ),
+    "toy": Preset(
+        TOY_LLAMA,
+        TOY_ENCODERS,
         calibration=256,
         rows=(1, 4),
         context=32,

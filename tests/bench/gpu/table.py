@@ -26,7 +26,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Rewritten after each part, so that a run that ends early leaves what it has."""
+    """Rewritten after each row, so that a run that ends early leaves what it has."""
 
     path: Path
     title: str

@@ -4,10 +4,11 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
-import transformers
 
 GIGA = 1e9
 
@@ -61,9 +62,17 @@ def calibrated(device: Device, size: int) -> Device:
 
 
 def title(device: Device) -> str:
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    names = ("pandagpt", "torch", "transformers", "triton")
+    versions = ", ".join(f"{name} {found}" for name in names if (found := _version(name)))
     if device.is_cuda:
         versions += f", CUDA {torch.version.cuda}"
     speed = f"{device.bytes_per_second / GIGA:.0f} GB/s, {device.flops / GIGA / 1e3:.2f} TFLOP/s"
     dtype = str(device.dtype).removeprefix("torch.")
     return f"{device.hardware}, {dtype}, Python {platform.python_version()}, {versions}; {speed}"
+
+
+def _version(package: str) -> str | None:
+    """None where it is not installed."""
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return None

@@ -18,7 +18,7 @@ from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import Encoders, PandaGPT
 from pandagpt.model.tokenizer import Tokenizer, Vocabulary
-from tests.bench.accelerator.device import Device
+from tests.bench.gpu.device import Device
 
 _CHECKED_TOKENS, _CHECKED_STEPS = 32, 8
 
