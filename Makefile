@@ -35,7 +35,7 @@ tiny: install-dev
 	@$(BIN)/pandagpt train tiny --out build/tiny
 
 install: .venv/.installed
-install-dev: .venv/.installed-dev
+install-dev: .venv/.installed-dev clients/node/node_modules/.package-lock.json
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -52,8 +52,14 @@ install-dev: .venv/.installed-dev
 
 .venv/.installed-dev: .venv/.installed
 	@echo "installing the development tools"
-	@$(PIP) -e '.[dev]'
+	@$(PIP) -e '.[dev,clients]'
 	@touch $@
 
+# Tests of what has not been installed here skip themselves, and say why.
+clients/node/node_modules/.package-lock.json: clients/node/package-lock.json
+	@command -v npm > /dev/null \
+	  && npm ci --prefix clients/node --silent --ignore-scripts --fetch-retries 1 --fetch-timeout 20000 \
+	  && touch $@ || echo "no npm, or no way to its registry: the JavaScript clients are not tested"
+
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache
+	rm -rf .venv build dist .pytest_cache .ruff_cache clients/node/node_modules

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pandagpt.model.adapter import PUBLISHED_LORA_ALPHA
 from pandagpt.model.config import EncoderConfig, ImageBindConfig
 from pandagpt.model.convert import convert
 from pandagpt.model.imagebind import ENCODERS
@@ -16,6 +17,8 @@ from pandagpt.model.imagebind import ENCODERS
 # Models this small gain nothing from more threads, and on a busy machine threads that wait
 # for each other in a spin made the suite fifty times slower.
 torch.set_num_threads(1)
+
+OTHER_RANK = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,7 @@ def golden_published(
     )
 
 
-@pytest.fixture(scope="session")
-def golden_bundle(golden_published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A complete PandaGPT with random weights, small enough for every test."""
-    out = tmp_path_factory.mktemp("bundles") / "golden"
-    source = golden_published
+def bundle_of(source: Published, out: Path) -> Path:
     convert(
         source.imagebind,
         source.vicuna,
@@ -85,3 +84,39 @@ def golden_bundle(golden_published: Published, tmp_path_factory: pytest.TempPath
         lora_alpha=source.lora_alpha,
     )
     return out
+
+
+@pytest.fixture(scope="session")
+def golden_bundle(golden_published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete PandaGPT with random weights, small enough for every test."""
+    return bundle_of(golden_published, tmp_path_factory.mktemp("bundles") / "golden")
+
+
+@pytest.fixture(scope="session")
+def other_adapter(golden_published: Published, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second adapter for the golden model, as published ones come: random, of another rank."""
+    folder = tmp_path_factory.mktemp("adapters") / "other"
+    folder.mkdir()
+    golden = torch.load(golden_published.pandagpt, weights_only=True)
+    generator = torch.Generator().manual_seed(5)
+    state = {}
+    for key, tensor in golden.items():
+        shape = [OTHER_RANK if n == golden_rank(golden) else n for n in tensor.shape]
+        scale = 0.05 if "lora" in key else tensor.std()
+        state[key] = (torch.randn(shape, generator=generator) * scale).half()
+    torch.save(state, folder / "pytorch_model.pt")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_bundle(
+    golden_published: Published, other_adapter: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The golden model with the second adapter instead of its own."""
+    path = other_adapter / "pytorch_model.pt"
+    source = replace(golden_published, pandagpt=path, lora_alpha=PUBLISHED_LORA_ALPHA)
+    return bundle_of(source, tmp_path_factory.mktemp("bundles") / "other")
+
+
+def golden_rank(adapter: dict[str, torch.Tensor]) -> int:
+    return len(next(tensor for key, tensor in adapter.items() if "lora_A" in key))

@@ -166,6 +166,16 @@ def test_a_damaged_model(golden_bundle: Path, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_an_adapter_of_another_model(golden_bundle: Path) -> None:
+    done = run("serve", "--port", "0", "--adapter", f"other={golden_bundle}")
+    assert done.returncode == 1
+    assert (
+        f"{golden_bundle}: adapter.safetensors: 16 tensors are missing"
+        in done.stderr.splitlines()[-1]
+    )
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("fields", "is_warned"),
     [({"host": "0.0.0.0"}, True), ({"host": "0.0.0.0", "api_key": "k"}, False), ({}, False)],

@@ -27,15 +27,31 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_field_has_a_flag() -> None:
     choices = {"device": "cpu", "dtype": "float16", "quantization": "int8", "log_format": "json"}
+    choices["adapter"] = "cats=/models/cats"
     for name in Settings.model_fields:
         value = choices.get(name, "17")
         given = parsed(f"--{name.replace('_', '-')}", value)
         assert given.model_fields_set == {name}
 
 
+def test_adapters(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapters = (("a", "/models/a"), ("b", "/of=two words"))
+    assert parsed("--adapter", "a=/models/a", "--adapter", "b=/of=two words").adapters == adapters
+    monkeypatch.setenv("PANDAGPT_ADAPTER", "a=/models/a c=/models/c")
+    assert parsed().adapters == (adapters[0], ("c", "/models/c"))
+    assert parsed("--adapter", "d=x").adapters == (("d", "x"),)
+
+
 @pytest.mark.parametrize(
     "fields",
-    [{"port": 65536}, {"threads": 0}, {"device": "tpu"}, {"max_queue": -1}, {"prot": 1}],
+    [
+        {"port": 65536},
+        {"threads": 0},
+        {"device": "tpu"},
+        {"max_queue": -1},
+        {"prot": 1},
+        {"adapter": ["=x"]},
+    ],
 )
 def test_wrong_values_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
@@ -54,6 +70,7 @@ def test_keys_never_show() -> None:
         (["--port", "99999"], ("--port 99999", "65535")),
         (["--threads", "many"], ("--threads many", "integer")),
         (["--device", "tpu"], ("device", "tpu", "cuda")),
+        (["--adapter", "a=x", "--adapter", "folder"], ("--adapter", "'folder' is not name=folder")),
     ],
 )
 def test_wrong_flags_are_told_in_one_line(

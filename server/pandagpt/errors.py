@@ -13,6 +13,7 @@
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
     │   ├── UnknownFile              no such upload, or not this caller's
     │   ├── FileQuotaExceeded        the caller's uploads fill its share
+    │   ├── InvalidSchema            a JSON schema that no answer can be held to
     │   └── ModelNotFound
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── StorageFull                  no room for an upload: our disk, or all callers' files
@@ -94,6 +95,10 @@ class UnknownFile(RequestError):
 
 
 class FileQuotaExceeded(RequestError):
+    pass
+
+
+class InvalidSchema(RequestError):
     pass
 
 

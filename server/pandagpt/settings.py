@@ -7,7 +7,7 @@ handed down. No other module reads the environment.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -32,6 +32,11 @@ class Settings(BaseModel):
     model: str = Field("tiny", description="Bundled model's name, or a converted model's folder.")
     served_model_name: str | None = Field(
         None, description="Name clients ask for. Default: the model's own."
+    )
+    adapter: tuple[str, ...] = Field(
+        (),
+        description="NAME=FOLDER: another model out of --model's base and the adapter in a folder; "
+        "repeatable, in the environment separated by blanks.",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -89,6 +94,20 @@ class Settings(BaseModel):
     sse_keep_alive_interval: float = Field(
         15, ge=0, description="Seconds of silence in a stream before a comment; 0 is never."
     )
+
+    @field_validator("adapter")
+    @classmethod
+    def _are_named(cls, adapters: tuple[str, ...]) -> tuple[str, ...]:
+        for text in adapters:
+            if not all(text.partition("=")):
+                raise ValueError(f"{text!r} is not name=folder")
+        return adapters
+
+    @property
+    def adapters(self) -> tuple[tuple[str, str], ...]:
+        """Names and folders."""
+        parts = (text.partition("=") for text in self.adapter)
+        return tuple((name, folder) for name, _, folder in parts)
 
     @property
     def api_keys(self) -> tuple[str, ...]:

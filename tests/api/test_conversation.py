@@ -49,10 +49,19 @@ def test_tools_are_told_as_text() -> None:
         {"role": "function", "name": "rain", "content": "dry"},
     )
     assert conversation.turns == (
-        Turn("assistant", ("Let me see.", 'rain({"a":1})')),
-        Turn("user", ("Result of c1:", "wet")),
+        Turn("assistant", ("Let me see.", '[{"name":"rain","arguments":{"a":1}}]')),
+        Turn("user", ("Result of rain:", "wet")),
         Turn("user", ("Result of rain:", "dry")),
     )
+
+
+def test_an_instruction_joins_the_system_message() -> None:
+    question = Message.model_validate({"role": "user", "content": "Hi"})
+    system = Message.model_validate({"role": "system", "content": "Be brief."})
+    alone = read_messages([question], 4, "Call f.")
+    assert alone.turns[0] == Turn("system", ("Call f.",))
+    joined = read_messages([system, question], 4, "Call f.")
+    assert joined.turns == (Turn("system", ("Be brief.", "Call f.")), Turn("user", ("Hi",)))
 
 
 def test_media_keep_their_place() -> None:
@@ -132,6 +141,7 @@ def test_every_part(
     [
         ({"role": "user"}, MissingParameter, "messages[0].content"),
         ({"role": "tool", "tool_call_id": "x"}, MissingParameter, "messages[0].content"),
+        ({"role": "tool", "content": "x"}, MissingParameter, "messages[0].tool_call_id"),
         (
             {"role": "system", "content": [PICTURE]},
             UnsupportedContentType,

@@ -61,7 +61,11 @@ def test_messages_are_capped_and_our_own_faults_say_nothing() -> None:
         (b"[]", "invalid_json", None),
         (b"{}", "missing_required_parameter", "messages"),
         (json.dumps(HELLO | {"temperature": 3}).encode(), "invalid_value", "temperature"),
-        (json.dumps(HELLO | {"tools": [{}]}).encode(), "unsupported_value", "tools"),
+        (
+            json.dumps(HELLO | {"tools": [{}]}).encode(),
+            "missing_required_parameter",
+            "tools[0].type",
+        ),
     ],
 )
 async def test_bad_bodies(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pandagpt.api import intake as intake_module
+from pandagpt.api.conversation import Conversation
 from pandagpt.api.intake import EngineInput, Intake
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
@@ -153,3 +154,27 @@ async def test_long_texts_are_tokenised_off_the_loop(served_model: ServedModel) 
     finally:
         intake.close()
     assert len(given.prompt) > 2000 > len(short.prompt)
+
+
+async def test_many_turns_are_read_off_the_loop(
+    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[str] = []
+    whole = intake_module.read_messages
+
+    def read_messages(*arguments: Any) -> Conversation:
+        threads.append(threading.current_thread().name)
+        return whole(*arguments)
+
+    monkeypatch.setattr(intake_module, "read_messages", read_messages)
+    roomy = ServedModel("m", served_model.tokenizer, 100_000, served_model.vocab_size)
+    many = {"messages": [{"role": "user", "content": "Hi"}] * 2000}
+    intake = new_intake(max_media=0, max_pending=1)
+    try:
+        await read(intake, TEXT, roomy)
+        given = await read(intake, ChatRequest.model_validate(many), roomy)
+    finally:
+        intake.close()
+    assert threads[0] == threading.current_thread().name
+    assert threads[1].startswith("intake")
+    assert len(given.prompt) > 2000

@@ -1,5 +1,8 @@
 """OpenAI's own client, unmodified: only its base URL is ours."""
 
+import asyncio
+import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,6 +10,8 @@ import openai
 import pytest
 
 from pandagpt.api.source import SAMPLES_DIR
+from pandagpt.errors import Overloaded
+from tests.api.conftest import Connect, ScriptedEngine
 
 MESSAGES: Any = [{"role": "user", "content": "What is it?"}]
 
@@ -67,12 +72,12 @@ def test_extras(sdk: openai.OpenAI) -> None:
         messages=MESSAGES,
         max_tokens=2,
         extra_body={"fusion": "interleave", "top_k": 5},
-        extra_headers={"x-request-id": "mine"},
     )
 
 
 def test_models(sdk: openai.OpenAI) -> None:
-    assert [model.id for model in sdk.models.list()] == ["golden", "golden-embedding"]
+    names = [model.id for model in sdk.models.list()]
+    assert names == ["golden", "golden-base", "golden-embedding"]
     assert sdk.models.retrieve("golden").owned_by == "pandagpt"
 
 
@@ -108,3 +113,74 @@ def test_errors(sdk: openai.OpenAI) -> None:
     with pytest.raises(openai.NotFoundError) as missing:
         sdk.chat.completions.create(model="other", messages=MESSAGES)
     assert missing.value.code == "model_not_found"
+
+
+def test_embeddings(sdk: openai.OpenAI) -> None:
+    """The client asks for base64 unless told otherwise; both are the same numbers."""
+    wanted: dict[str, Any] = {"model": "golden-embedding", "input": ["a frog", "a car"]}
+    rows = sdk.embeddings.create(**wanted).data
+    plain = sdk.embeddings.create(**wanted, encoding_format="float").data
+    assert [row.index for row in rows] == [0, 1]
+    for row, other in zip(rows, plain, strict=True):
+        assert row.embedding == pytest.approx(other.embedding, abs=1e-6)
+
+
+def test_headers(sdk: openai.OpenAI) -> None:
+    raw = sdk.chat.completions.with_raw_response.create(
+        model="golden", messages=MESSAGES, max_tokens=2, extra_headers={"x-request-id": "mine"}
+    )
+    assert raw.headers["x-request-id"] == "mine"
+    assert json.loads(raw.content)["choices"]
+
+
+def test_fields_that_change_nothing(sdk: openai.OpenAI) -> None:
+    options: dict[str, Any] = {"model": "golden", "max_tokens": 8, "temperature": 0}
+    plain = sdk.chat.completions.create(messages=MESSAGES, **options)
+    other = sdk.chat.completions.create(
+        messages=MESSAGES,
+        **options,
+        user="me",
+        store=True,
+        metadata={"a": "b"},
+        service_tier="auto",
+        reasoning_effort="low",
+        verbosity="low",
+        parallel_tool_calls=True,
+        prompt_cache_key="k",
+        safety_identifier="s",
+        modalities=["text"],
+        response_format={"type": "text"},
+    )
+    assert other.choices[0].message == plain.choices[0].message
+
+
+def test_timeout(sdk: openai.OpenAI) -> None:
+    impatient = sdk.with_options(timeout=0.001)
+    with pytest.raises(openai.APITimeoutError):
+        impatient.chat.completions.create(model="golden", messages=MESSAGES)
+    assert sdk.chat.completions.create(model="golden", messages=MESSAGES, max_tokens=1)
+
+
+async def test_overload_is_retried_when_the_server_says(
+    connect: Connect, engine: ScriptedEngine
+) -> None:
+    engine.refusal = Overloaded("The queue is full.", retry_after_seconds=1)
+
+    async def end_of_overload() -> None:
+        await asyncio.sleep(0.5)
+        engine.refusal = None
+
+    async with connect() as client, asyncio.TaskGroup() as tasks:
+        http: Any = client  # The SDK types it as httpx's successor.
+        sdk = openai.AsyncOpenAI(base_url="http://test/v1", api_key="none", http_client=http)
+        with pytest.raises(openai.InternalServerError) as refused:
+            await sdk.with_options(max_retries=0).chat.completions.create(
+                model="", messages=MESSAGES
+            )
+        assert refused.value.response.headers["retry-after"] == "1"
+        assert refused.value.code == "server_overloaded"
+        tasks.create_task(end_of_overload())
+        begun = time.monotonic()
+        answer = await sdk.chat.completions.create(model="", messages=MESSAGES)
+    assert answer.choices[0].message.content == "Hi."
+    assert 1 <= time.monotonic() - begun < 3

@@ -14,9 +14,12 @@ PACKAGE = ROOT / "server" / "pandagpt"
 TREE = (ROOT / "server" / "README.md").read_text()
 
 
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
 def block(language: str, beginning: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return next(text for text in blocks if text.startswith(beginning))
+    return next(text for text in blocks(language) if text.startswith(beginning))
 
 
 def run(url: str, *command: str) -> str:
@@ -40,6 +43,13 @@ def test_sdk_finds_the_sound_of_a_picture(tiny_url: str) -> None:
     assert out == "frog.wav\n"
 
 
+def test_the_base_answers_too(tiny_url: str) -> None:
+    (code,) = [t for t in blocks("python") if "client.models.list" in t]
+    out = run(tiny_url, sys.executable, "-c", code)
+    assert [line.split()[0] for line in out.splitlines()] == ["pandagpt-tiny", "pandagpt-tiny-base"]
+    assert out.count("ribbit") == 2
+
+
 def test_sdk_uploads_a_sound(tiny_url: str) -> None:
     assert "frog" in run(tiny_url, sys.executable, "-c", block("python", "from pathlib"))
 
@@ -49,6 +59,14 @@ def test_curl_counts_what_the_first_curl_costs(tiny_url: str) -> None:
     tokenize = block("sh", "curl -s http://127.0.0.1:8000/tokenize")
     counted = json.loads(run(tiny_url, "sh", "-c", tokenize))
     assert counted["count"] == answer["usage"]["prompt_tokens"]
+
+
+def test_sdk_parses_a_sighting(tiny_url: str) -> None:
+    first, second = run(
+        tiny_url, sys.executable, "-c", block("python", "from typing import Literal")
+    ).splitlines()
+    assert re.fullmatch(r"thing='(bird|car|frog)' count=[123]", first)
+    assert re.fullmatch(r"report thing='(bird|car|frog)' count=[123]", second)
 
 
 @pytest.mark.parametrize("command", ["make serve", "make test"])

@@ -31,6 +31,8 @@ from pandagpt.media.modality import Modality
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
 
+pytestmark = pytest.mark.usefixtures("is_asynchronous")
+
 GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 SMALL = EngineConfig(max_rows=4, max_step_tokens=16)
 
@@ -44,13 +46,6 @@ class Result:
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str | None = None
     error: PandaError | None = None
-
-
-@pytest.fixture(autouse=True, params=[False, True], ids=["waits", "overlaps"])
-def is_asynchronous(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """All promises hold also if a pass is launched before the tokens of the last one are told."""
-    monkeypatch.setattr(Runner, "is_asynchronous", request.param)
-    return request.param
 
 
 class Bench:
@@ -515,8 +510,8 @@ def test_a_row_with_nan_fails_alone_and_leaves_nothing_behind(
     expected = {one.request_id: alone(model, one)[0].token_ids for one in (good, long, after)}
     embed_prompt = PandaGPT.embed_prompt
 
-    def poisoned(self: PandaGPT, one: Prompt, rows: list[Tensor]) -> Tensor:
-        return embed_prompt(self, one, rows) * (float("nan") if one == bad.prompt else 1)
+    def poisoned(self: PandaGPT, one: Prompt, rows: list[Tensor], name: str) -> Tensor:
+        return embed_prompt(self, one, rows, name) * (float("nan") if one == bad.prompt else 1)
 
     monkeypatch.setattr(PandaGPT, "embed_prompt", poisoned)
     bench = Bench(model)
@@ -646,9 +641,11 @@ def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append("pass")
         return forward(self, plan)
 
-    def noted_append(self: Answer, token_id: int, logprob: TokenLogprob | None) -> Delta:
+    def noted_append(
+        self: Answer, token_id: int, logprob: TokenLogprob | None, is_complete: bool
+    ) -> Delta:
         seen.append("token")
-        return append(self, token_id, logprob)
+        return append(self, token_id, logprob, is_complete)
 
     monkeypatch.setattr(Runner, "forward", noted_forward)
     monkeypatch.setattr(Answer, "append", noted_append)

@@ -28,6 +28,7 @@ from pandagpt.engine.request import (
     Embeddings,
     EmbedRequest,
     GenerateRequest,
+    Grammar,
     MediaInput,
     SamplingParams,
     TokenLogprob,
@@ -57,6 +58,7 @@ params = st.builds(
     logit_bias=st.dictionaries(ids, numbers, max_size=3),
     seed=st.none() | st.integers(-(2**63), 2**63 - 1),
     stop=text_tuples,
+    grammar=st.none() | st.builds(Grammar, texts),
     stop_token_ids=id_tuples,
     logprobs=st.none() | ids,
 )

@@ -7,11 +7,13 @@ import pytest
 from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.grammar import CompileJob, GrammarCompiler
 from pandagpt.engine.messages import Abort, Add
-from pandagpt.engine.request import Delta, Event, GenerateRequest, SamplingParams
+from pandagpt.engine.request import Delta, Event, GenerateRequest, Grammar, SamplingParams
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.scheduler import Plan
 from pandagpt.engine.worker import Worker
+from pandagpt.errors import EngineFailure
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import Prompt
 
@@ -62,6 +64,41 @@ def test_an_aborted_request_is_spoken_of_no_more(model: PandaGPT) -> None:
     worker.put(add("c", replace(GREEDY, max_tokens=2)))
     posted += [name for _ in range(2) for name, _ in posts.get(timeout=30)]
     assert posted == ["c", "c"]
+    worker.close()
+
+
+def test_a_grammar_is_compiled_beside_the_steps(model: PandaGPT) -> None:
+    worker, posts = worker_of(model)
+    assert worker.wait_until_ready(timeout_seconds=30)
+    worker.put(add("a", replace(GREEDY, grammar=Grammar('answer: "ab"'), turn_stop="")))
+    text = ""
+    while text != "ab":
+        ((_, delta),) = posts.get(timeout=30)
+        assert isinstance(delta, Delta)
+        text += delta.text
+    assert delta.finish_reason == "stop"
+    worker.close()
+
+
+def test_a_compiler_that_breaks_fails_one_request(
+    model: PandaGPT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even by what is no `Exception`: a panic in the library."""
+
+    def broken(compiler: GrammarCompiler, job: CompileJob) -> None:
+        raise BaseException("injected")
+
+    worker, posts = worker_of(model)
+    assert worker.wait_until_ready(timeout_seconds=30)
+    held = replace(GREEDY, grammar=Grammar('answer: "ab"'), turn_stop="")
+    with monkeypatch.context() as patch:
+        patch.setattr(GrammarCompiler, "run", broken)
+        worker.put(add("a", held))
+        ((name, failure),) = posts.get(timeout=30)
+    assert name == "a"
+    assert isinstance(failure, EngineFailure)
+    worker.put(add("b", held))
+    assert posts.get(timeout=30)[0][0] == "b"
     worker.close()
 
 

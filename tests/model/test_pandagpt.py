@@ -1,6 +1,5 @@
-"""The model as the engine sees it: embeddings with gains, and prompts with media in their slots."""
+"""The model as the engine sees it: embeddings, and prompts with media in their slots."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +38,6 @@ def test_each_medium_becomes_one_row(model: PandaGPT, modality: Modality) -> Non
     embedding = model.embed_media(modality, batch)
     assert embedding.shape == (2, model.encoders.projection.in_features)
     assert model.project(embedding).shape == (2, model.llama.config.hidden_size)
-
-
-def test_gains_multiply_the_embedding(model: PandaGPT) -> None:
-    encoders = replace(model.encoders, gains={Modality.THERMAL: 0.1})
-    quiet = PandaGPT("quiet", model.llama, model.tokenizer, model.max_model_len, encoders)
-    for modality, gain in ((Modality.THERMAL, 0.1), (Modality.DEPTH, 1.0)):
-        batch = random_batch(modality)
-        plain = model.embed_media(modality, batch)
-        assert torch.allclose(quiet.embed_media(modality, batch), gain * plain)
 
 
 def test_text_is_embedded_by_its_own_tokenizer(model: PandaGPT) -> None:

@@ -6,6 +6,7 @@ The port opens at once; the model is loaded by a thread meanwhile.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -13,13 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import pandagpt
+from pandagpt.api.body import BodyRoom
 from pandagpt.api.errors import http_response, response_of
 from pandagpt.api.file_folder import open_folder
 from pandagpt.api.file_store import FileLimits, FileStore
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
-from pandagpt.api.middleware import Auth, BodyLimit, RequestContext
-from pandagpt.api.routes import chat, embeddings, files, health, models, tokens
+from pandagpt.api.middleware import Auth, BodyLimit, RequestContext, WholePath
+from pandagpt.api.openapi import document
+from pandagpt.api.routes import chat, docs, embeddings, files, health, models, tokens
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
@@ -31,6 +34,10 @@ from pandagpt.settings import Settings
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for the log line of an answer that nobody waits for."""
 SWEEP_SECONDS = 60
+
+DESCRIPTION = (
+    "OpenAI's API for PandaGPT: pictures, films, sounds, depth, heat and motion in, text out."
+)
 
 
 def create_app(
@@ -66,12 +73,17 @@ def create_app(
     app = FastAPI(
         title="PandaGPT",
         version=pandagpt.__version__,
+        description=DESCRIPTION,
+        docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
         lifespan=lifespan,
     )
     app.state.panda = AppState(settings, holder, intake, file_store)
     # The last one added is the outermost.
+    app.add_middleware(BodyRoom, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(WholePath)
     app.add_middleware(Auth, api_keys=settings.api_keys)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestContext)
@@ -79,8 +91,9 @@ def create_app(
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    for routes in (health, models, chat, embeddings, files, tokens):
+    for routes in (health, models, chat, embeddings, files, tokens, docs):
         app.include_router(routes.router)
+    app.openapi = cache(lambda: document(app, has_keys=bool(settings.api_keys)))
     return app
 
 

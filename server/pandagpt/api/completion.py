@@ -15,6 +15,7 @@ from pandagpt.api.errors import sse_data
 from pandagpt.api.generation import Generation
 from pandagpt.api.schemas.chat import StreamOptions
 from pandagpt.api.sse import DONE, frame
+from pandagpt.api.tools import CallPiece, CallReader, Piece, Toolbox
 from pandagpt.engine.request import Delta, TokenLogprob
 from pandagpt.errors import EngineFailure, PandaError
 from pandagpt.logs import get_logger
@@ -39,18 +40,58 @@ class Heading:
 
 @dataclass(slots=True)
 class _Choice:
+    """`reader` tells calls from content; None: all is content."""
+
+    reader: CallReader | None = None
     texts: list[str] = field(default_factory=list)
+    calls: list[dict[str, Any]] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str | None = None
 
     def add(self, delta: Delta) -> None:
-        self.texts.append(delta.text)
+        for piece in _pieces(delta, self.reader):
+            if isinstance(piece, str):
+                self.texts.append(piece)
+            elif piece.id:
+                self.calls.append(_call(piece))
+            else:
+                self.calls[piece.index]["function"]["arguments"] += piece.arguments
         self.logprobs += delta.logprobs
-        self.finish_reason = delta.finish_reason or self.finish_reason
+        self.finish_reason = _finish_reason(delta, self.reader) or self.finish_reason
+
+    @property
+    def message(self) -> dict[str, Any]:
+        content = "".join(self.texts)
+        message = {"role": "assistant", "content": content, "refusal": None}
+        return message | {"content": None, "tool_calls": self.calls} if self.calls else message
 
 
-async def whole(generation: Generation, heading: Heading, n: int, logprobs: bool) -> dict[str, Any]:
-    choices = [_Choice() for _ in range(n)]
+def _pieces(delta: Delta, reader: CallReader | None) -> list[Piece]:
+    if reader is None:
+        return [delta.text]
+    pieces = reader.feed(delta.text)
+    return pieces + reader.flush() if delta.finish_reason else pieces
+
+
+def _finish_reason(delta: Delta, reader: CallReader | None) -> str | None:
+    if reader is None or delta.finish_reason != "stop":
+        return delta.finish_reason
+    return reader.finish_reason
+
+
+def _call(piece: CallPiece) -> dict[str, Any]:
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {"id": piece.id, "type": "function", "function": function}
+
+
+async def whole(
+    generation: Generation,
+    heading: Heading,
+    n: int,
+    logprobs: bool,
+    toolbox: Toolbox | None = None,
+) -> dict[str, Any]:
+    choices = [_Choice(toolbox.reader() if toolbox else None) for _ in range(n)]
     async for delta in generation.deltas():
         choices[delta.index].add(delta)
     return {
@@ -64,7 +105,7 @@ async def whole(generation: Generation, heading: Heading, n: int, logprobs: bool
 def _whole_choice(index: int, choice: _Choice, logprobs: bool) -> dict[str, Any]:
     return {
         "index": index,
-        "message": {"role": "assistant", "content": "".join(choice.texts), "refusal": None},
+        "message": choice.message,
         "logprobs": _logprobs(choice.logprobs) if logprobs else None,
         "finish_reason": choice.finish_reason,
     }
@@ -84,6 +125,8 @@ class ChunkStream:
     logprobs: bool
     options: StreamOptions
     request_id: str
+    readers: Sequence[CallReader] = ()
+    """One for each choice where calls are allowed; else none."""
 
     async def frames(self) -> AsyncGenerator[bytes]:
         """An error after the 200 can only be told inside the stream."""
@@ -103,14 +146,25 @@ class ChunkStream:
             yield frame(sse_data(failure, self.request_id)) + DONE
 
     def _choices(self, delta: Delta) -> list[str]:
-        choices = []
-        if delta.text or (self.logprobs and delta.logprobs):
-            logprobs = encode(_logprobs(delta.logprobs)) if self.logprobs else "null"
-            content = f'{{"content":{encode(delta.text)}}}'
-            choices.append(_choice(delta.index, content, logprobs))
-        if delta.finish_reason:
-            choices.append(_choice(delta.index, "{}", finish_reason=encode(delta.finish_reason)))
+        reader = self.readers[delta.index] if self.readers else None
+        contents = self._contents(delta, reader)
+        logprobs = encode(_logprobs(delta.logprobs)) if self.logprobs else "null"
+        # What a delta's tokens have become may be several chunks; they stand in the first.
+        choices = [
+            _choice(delta.index, content, logprobs if i == 0 else "null")
+            for i, content in enumerate(contents)
+        ]
+        if reason := _finish_reason(delta, reader):
+            choices.append(_choice(delta.index, "{}", finish_reason=encode(reason)))
         return choices
+
+    def _contents(self, delta: Delta, reader: CallReader | None) -> list[str]:
+        has_logprobs = self.logprobs and bool(delta.logprobs)
+        if reader is None:
+            is_shown = delta.text or has_logprobs
+            return [f'{{"content":{encode(delta.text)}}}'] if is_shown else []
+        contents = [_content(piece) for piece in _pieces(delta, reader)]
+        return contents or ["{}"] if has_logprobs else contents
 
     def _end(self, start: str) -> bytes:
         if not self.options.include_usage:
@@ -123,6 +177,13 @@ class ChunkStream:
         elif not self.options.include_usage:
             return frame(f'{start},"choices":[{choice}]}}')
         return frame(f'{start},"choices":[{choice}],"usage":{usage}}}')
+
+
+def _content(piece: Piece) -> str:
+    if isinstance(piece, str):
+        return f'{{"content":{encode(piece)}}}'
+    begun = _call(piece) if piece.id else {"function": {"arguments": piece.arguments}}
+    return encode({"tool_calls": [{"index": piece.index, **begun}]})
 
 
 def _choice(index: int, delta: str, logprobs: str = "null", finish_reason: str = "null") -> str:

@@ -3,11 +3,12 @@
 Knows roles and content parts. Decodes nothing, knows no tokenizer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pandagpt.api.schemas.chat import Message, ToolCall
+from pandagpt.api.schemas.chat import Message
+from pandagpt.api.schemas.long_text import LongText
 from pandagpt.api.schemas.parts import (
     AudioUrlPart,
     ContentPart,
@@ -23,6 +24,7 @@ from pandagpt.api.schemas.parts import (
     ThermalPart,
     VideoPart,
 )
+from pandagpt.api.tools import calls_text
 from pandagpt.errors import (
     InvalidValue,
     MissingParameter,
@@ -53,7 +55,7 @@ class MediaSource:
 
     param: str
     modality: Modality | None
-    text: str
+    text: str | LongText
     is_data: bool = False
     options: MediaOptions = field(default_factory=MediaOptions)
     file_id: str = ""
@@ -69,21 +71,36 @@ class Conversation:
         return sum(len(part) for turn in self.turns for part in turn.parts if isinstance(part, str))
 
 
-def read_messages(messages: Sequence[Message], max_media: int) -> Conversation:
-    """Raises MissingParameter, UnsupportedContentType, UnsupportedValue or InvalidValue."""
+def read_messages(
+    messages: Sequence[Message], max_media: int, instruction: str = ""
+) -> Conversation:
+    """`instruction` is told the model beside what the system messages say.
+
+    Raises MissingParameter, UnsupportedContentType, UnsupportedValue or InvalidValue.
+    """
     media: list[MediaSource] = []
-    turns = tuple(_turn(m, f"messages[{i}]", media) for i, m in enumerate(messages))
+    functions = {call.id: call.function.name for m in messages for call in m.tool_calls}
+    turns = [_turn(m, f"messages[{i}]", media, functions) for i, m in enumerate(messages)]
+    if instruction:
+        has_system = turns[0].role == "system"
+        system = turns.pop(0).parts if has_system else ()
+        turns.insert(0, Turn("system", (*system, instruction)))
     if len(media) > max_media:
         message = f"The request has {len(media)} media; the limit is {max_media}."
         raise InvalidValue(message, "messages")
-    return Conversation(turns, tuple(media))
+    return Conversation(tuple(turns), tuple(media))
 
 
-def _turn(message: Message, param: str, media: list[MediaSource]) -> Turn:
+def _turn(
+    message: Message, param: str, media: list[MediaSource], functions: Mapping[str, str]
+) -> Turn:
     if message.content is None and message.role != "assistant":
         raise MissingParameter(
             f"Missing required parameter: '{param}.content'.", f"{param}.content"
         )
+    if message.role == "tool" and message.tool_call_id is None:
+        place = f"{param}.tool_call_id"
+        raise MissingParameter(f"Missing required parameter: '{place}'.", place)
     parts: list[str | MediaRef] = []
     for index, part in enumerate(message.content or ()):
         place = f"{param}.content[{index}]"
@@ -99,13 +116,11 @@ def _turn(message: Message, param: str, media: list[MediaSource]) -> Turn:
         parts.append(MediaRef(len(media)))
         media.append(_media_source(part, f"{place}.{part.type}"))
     if message.role in ("tool", "function"):
-        parts.insert(0, f"Result of {message.name or message.tool_call_id or 'the tool'}:")
-    parts += [_call_text(call) for call in message.tool_calls]
+        function = message.name or functions.get(message.tool_call_id or "", "the function")
+        parts.insert(0, f"Result of {function}:")
+    if message.tool_calls:
+        parts.append(calls_text(message.tool_calls))
     return Turn(TURN_ROLES[message.role], tuple(parts))
-
-
-def _call_text(call: ToolCall) -> str:
-    return f"{call.function.name}({call.function.arguments})"
 
 
 def _media_source(part: ContentPart, param: str) -> MediaSource:

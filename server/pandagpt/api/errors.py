@@ -16,6 +16,7 @@ from pandagpt.errors import (
     FileQuotaExceeded,
     InvalidJson,
     InvalidMedia,
+    InvalidSchema,
     InvalidValue,
     MediaNotAllowed,
     MediaTooLarge,
@@ -56,6 +57,7 @@ PROBLEMS: dict[type, Problem] = {
     UnknownFile: Problem(404, INVALID_REQUEST, "file_not_found"),
     # Not 429, which clients send again.
     FileQuotaExceeded: Problem(413, INVALID_REQUEST, "file_quota_exceeded"),
+    InvalidSchema: Problem(400, INVALID_REQUEST, "invalid_schema"),
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
     StorageFull: Problem(507, "server_error", "storage_full"),
@@ -67,6 +69,7 @@ HTTP_PROBLEMS: dict[int, Problem] = {
     401: Problem(401, INVALID_REQUEST, "invalid_api_key"),
     404: Problem(404, INVALID_REQUEST, None),
     405: Problem(405, INVALID_REQUEST, "method_not_allowed"),
+    408: Problem(408, INVALID_REQUEST, "request_timeout"),
     413: Problem(413, INVALID_REQUEST, "request_too_large"),
     415: Problem(415, INVALID_REQUEST, "unsupported_media_type"),
 }

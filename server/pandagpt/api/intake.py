@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.embedding import Item, Source, TextSource
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.source import decode_data, read_url
+from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import MediaInput, check_length
 from pandagpt.errors import (
     ContextLengthExceeded,
@@ -39,6 +41,8 @@ from pandagpt.model.prompt import Prompt
 MAX_CHARS_PER_TOKEN = 64
 # Tokenising this much takes about a millisecond, as much as a hop to a thread under load.
 MAX_INLINE_CHARS = 8_000
+# Each turn costs some 15 microseconds, however short.
+MAX_INLINE_TURNS = 64
 
 Result = TypeVar("Result")
 ReadFile = Callable[[str, str], bytes]
@@ -106,10 +110,12 @@ class Intake:
         """
         async with AsyncExitStack() as stack:
             with self._pending():
-                conversation = self._conversation(chat, model)
+                conversation = await self._conversation(chat, model)
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
                 check_length(prompt, model.max_model_len)
+                if AnswerForm.of(chat).grammar is not None:
+                    await self._run(check_form, chat, model.tokenizer, model.vocab_size)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
                 media = await self._load_all(conversation.media, caller)
@@ -118,7 +124,7 @@ class Intake:
     async def prompt(self, chat: ChatRequest, model: ServedModel, *, opens_answer: bool) -> Prompt:
         """As `read` makes it, but of any length; media have their slots and are not read."""
         with self._pending():
-            conversation = self._conversation(chat, model)
+            conversation = await self._conversation(chat, model)
             return await self._prompt(conversation, chat, model, opens_answer=opens_answer)
 
     async def token_ids(self, text: str, model: ServedModel, *, has_special: bool) -> list[int]:
@@ -173,8 +179,12 @@ class Intake:
             for task in loading:
                 task.cancel()
 
-    def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
-        conversation = read_messages(chat.messages, self._max_media)
+    async def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
+        toolbox = Toolbox.of(chat)
+        instruction = toolbox.instruction if toolbox else ""
+        read = partial(read_messages, chat.messages, self._max_media, instruction)
+        is_long = len(chat.messages) > MAX_INLINE_TURNS
+        conversation = await self._run(read) if is_long else read()
         _refuse_unread(conversation.media, model)
         return conversation
 
@@ -188,15 +198,20 @@ class Intake:
     ) -> Prompt:
         turns, fusion = conversation.turns, chat.fusion or model.fusion
         render = partial(model.prompt, turns, fusion, opens_answer=opens_answer)
-        return await self._tokenized(conversation.num_chars, model, render)
+        return await self._tokenized(conversation.num_chars, model, render, len(turns))
 
     async def _tokenized(
-        self, num_chars: int, model: ServedModel, tokenize: Callable[[], Result]
+        self,
+        num_chars: int,
+        model: ServedModel,
+        tokenize: Callable[[], Result],
+        num_turns: int = 1,
     ) -> Result:
         if num_chars > model.max_model_len * MAX_CHARS_PER_TOKEN:
             at_least = f"at least {num_chars // MAX_CHARS_PER_TOKEN}"
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
-        return await self._run(tokenize) if num_chars > MAX_INLINE_CHARS else tokenize()
+        is_long = num_chars > MAX_INLINE_CHARS or num_turns > MAX_INLINE_TURNS
+        return await self._run(tokenize) if is_long else tokenize()
 
     def _load(self, source: MediaSource, caller: str) -> MediaInput:
         data = self._bytes(source, caller)

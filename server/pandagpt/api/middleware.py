@@ -143,6 +143,22 @@ class _BodyTooLarge(Exception):
     pass
 
 
+class WholePath:
+    """Refuses a path that ends in a line break: Starlette's routes end in `$`, which would
+    match before it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("\n"):
+            path = scope["raw_path"].decode("ascii", "replace")[:200]
+            refusal = http_response(404, f"Unknown path: {scope['method']} {path}")
+            await refusal(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+
 class Auth:
     """Asks every path outside `OPEN_PATHS` for a key, if keys are set.
 

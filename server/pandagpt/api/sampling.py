@@ -1,5 +1,6 @@
 """A chat request to the engine's sampling parameters: the checks that need the model."""
 
+from pandagpt.api.answer_form import AnswerForm
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.engine.request import SamplingParams
@@ -7,7 +8,8 @@ from pandagpt.errors import InvalidValue
 
 
 def sampling_params(chat: ChatRequest, model: ServedModel, prompt_length: int) -> SamplingParams:
-    """`prompt_length` is less than the context length. Raises InvalidValue."""
+    """`prompt_length` is less than the context length. Raises InvalidValue, InvalidSchema."""
+    form = AnswerForm.of(chat)
     return SamplingParams(
         max_tokens=_max_tokens(chat, model, prompt_length),
         temperature=chat.temperature,
@@ -21,12 +23,13 @@ def sampling_params(chat: ChatRequest, model: ServedModel, prompt_length: int) -
         seed=chat.seed,
         min_tokens=chat.min_tokens,
         stop=tuple(chat.stop),
-        turn_stop=model.turn_stop,
+        turn_stop=model.turn_stop if form.is_free else "",
         stop_token_ids=_stop_token_ids(chat, model),
         ignore_eos=chat.ignore_eos,
         include_stop_str_in_output=chat.include_stop_str_in_output,
         skip_special_tokens=chat.skip_special_tokens,
         logprobs=_num_logprobs(chat),
+        grammar=form.grammar,
     )
 
 

@@ -48,7 +48,11 @@ class EmbeddingModel:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """The facts of one model that requests are checked against."""
+    """The facts of one chat model that requests are checked against.
+
+    `variant` is its name among the models that share weights in the engine; empty: the one that
+    is merged into them. `parent` is the model that it adds an adapter to.
+    """
 
     id: str
     tokenizer: Tokenizer
@@ -57,10 +61,16 @@ class ServedModel:
     fusion: Fusion = "sum"
     modalities: tuple[Modality, ...] = MEDIA
     chat_template: ChatTemplate | None = None
+    variant: str = ""
+    parent: str | None = None
     created: int = field(default_factory=lambda: int(time.time()))
 
     def prompt(self, turns: Sequence[Turn], fusion: Fusion, *, opens_answer: bool = True) -> Prompt:
-        """In the model's own template if it has one, else in PandaGPT's."""
+        """In the model's own template if it has one, else in PandaGPT's.
+
+        The base under a PandaGPT gets PandaGPT's too, which without media is that of Vicuna v0
+        and of the bundled base; Vicuna's opening sentence is the caller's, as a system message.
+        """
         if self.chat_template:
             return self.chat_template.render(turns, self.tokenizer, opens_answer=opens_answer)
         return render(turns, self.tokenizer, fusion, opens_answer=opens_answer)
@@ -76,6 +86,12 @@ class Serving:
     engine: Engine
     model: ServedModel
     embedding_model: EmbeddingModel | None = None
+    variants: tuple[ServedModel, ...] = ()
+
+    @property
+    def chat_models(self) -> tuple[ServedModel, ...]:
+        """The first one answers who asks for none."""
+        return (self.model, *self.variants)
 
 
 class ModelHolder:

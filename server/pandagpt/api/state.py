@@ -35,26 +35,28 @@ def caller_of(request: Request) -> str:
 
 
 def find_model(serving: Serving, name: str) -> ServedModel:
-    """An empty name means the served model."""
+    """An empty name means the first chat model."""
     if serving.embedding_model and name == serving.embedding_model.id:
         message = f"The model '{name}' only embeds; ask it at /v1/embeddings."
         raise ModelNotFound(message, "model")
-    if name not in ("", serving.model.id):
-        raise _unknown(serving, name)
-    return serving.model
+    for model in serving.chat_models:
+        if name in ("", model.id):
+            return model
+    raise _unknown(serving, name)
 
 
 def find_embedding_model(serving: Serving, name: str) -> EmbeddingModel:
-    """By its own name or by that of the chat model, which it is a part of."""
+    """By its own name or by that of a chat model that it is a part of."""
     model = serving.embedding_model
-    if name not in ("", serving.model.id, model.id if model else ""):
-        raise _unknown(serving, name)
-    if model is None:
-        message = f"The model '{serving.model.id}' reads text only and has no embeddings."
-        raise ModelNotFound(message, "model")
+    if model is None or name != model.id:
+        chat = find_model(serving, name)
+        if model is None or not chat.modalities:
+            message = f"The model '{chat.id}' reads text only and has no embeddings."
+            raise ModelNotFound(message, "model")
     return model
 
 
 def _unknown(serving: Serving, name: str) -> ModelNotFound:
-    message = f"The model '{name[:64]}' does not exist. This server has '{serving.model.id}'."
+    names = ", ".join(f"'{model.id}'" for model in serving.chat_models)
+    message = f"The model '{name[:64]}' does not exist. This server has {names}."
     return ModelNotFound(message, "model")

@@ -1,4 +1,7 @@
-"""Settings to a running engine: starts its process, and reads meanwhile what the API needs."""
+"""Settings to a running engine: reads what the API needs of a model, and starts its process."""
+
+from dataclasses import replace
+from pathlib import Path
 
 from pandagpt.api.serving import MEDIA, EmbeddingModel, ServedModel, Serving
 from pandagpt.engine.client import EngineClient
@@ -6,6 +9,7 @@ from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Ready, Start
 from pandagpt.engine.process import EngineProcess
 from pandagpt.errors import OperatorError
+from pandagpt.model.adapter_folder import AdapterFolder, VariantSource
 from pandagpt.model.folder import ModelFacts, resolve_folder
 from pandagpt.settings import Settings
 
@@ -13,6 +17,10 @@ from pandagpt.settings import Settings
 def load_serving(settings: Settings) -> tuple[Serving, Ready]:
     """The engine, and what it says of itself. Raises CheckpointError and OperatorError."""
     folder = resolve_folder(settings.model)
+    facts = ModelFacts.read(folder)
+    model = _served_model(settings, facts)
+    embedding_model = _embedding_model(model.id, facts)
+    variants = _variants(settings, model, embedding_model)
     config = engine_config(settings)
     process = EngineProcess(
         Start(
@@ -23,17 +31,19 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
             config,
             settings.max_num_seqs,
             settings.log_format,
+            tuple(source for source, _ in variants),
         )
     )
     try:
-        facts = ModelFacts.read(folder)
-        model = _served_model(settings, facts)
         ready = process.wait_until_ready()
     except BaseException:
         process.close()
         raise
     client = EngineClient(process, config.with_rows(ready.max_rows))
-    return Serving(client, model, _embedding_model(model.id, facts)), ready
+    others = tuple(other for _, other in variants)
+    if others:
+        model = replace(model, parent=others[0].id)
+    return Serving(client, model, embedding_model, others), ready
 
 
 def engine_config(settings: Settings) -> EngineConfig:
@@ -68,3 +78,25 @@ def _embedding_model(chat_id: str, model: ModelFacts) -> EmbeddingModel | None:
     if model.text_tokenizer is None:
         return None
     return EmbeddingModel(f"{chat_id}-embedding", model.embed_dim, model.text_tokenizer)
+
+
+def _variants(
+    settings: Settings, model: ServedModel, embedding_model: EmbeddingModel | None
+) -> list[tuple[VariantSource, ServedModel]]:
+    """The base without its adapter, which reads text only, and with each of the others."""
+    if embedding_model is None:
+        if settings.adapter:
+            message = f"--adapter needs a PandaGPT as --model; {settings.model} is a plain LLaMA"
+            raise OperatorError(message)
+        return []
+    base = f"{model.id}-base"
+    taken = {model.id, base, embedding_model.id}
+    variants = [(VariantSource(base, None), replace(model, id=base, modalities=(), variant=base))]
+    for name, path in settings.adapters:
+        if name in taken:
+            raise OperatorError(f"--adapter {name}={path}: another model has this name already")
+        taken.add(name)
+        fusion = AdapterFolder.open(Path(path)).fusion
+        served = replace(model, id=name, fusion=fusion, variant=name, parent=base)
+        variants.append((VariantSource(name, path), served))
+    return variants

@@ -1,6 +1,7 @@
 """What the operator sees first: where the server is, and a line to try."""
 
 import json
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -16,9 +17,11 @@ def show_loading(url: str, model: str) -> None:
     _print(f"[bold]PandaGPT server {pandagpt.__version__}[/bold]   loading {model} ...   {url}")
 
 
-def show_welcome(url: str, model: str, engine: Ready, *, has_key: bool, reads_media: bool) -> None:
+def show_welcome(
+    url: str, models: Sequence[str], engine: Ready, *, has_key: bool, reads_media: bool
+) -> None:
     key = "key needed" if has_key else "no key needed"
-    _print(f"  Model   {model}   ({engine.hardware})")
+    _print(f"  Models  {', '.join(models)}   ({engine.hardware})")
     _print(f"  API     {url}/v1   ({key})")
     _print(f"  Docs    {url}/docs      Health  {url}/health, {url}/ready")
     _print(f"  Room    {engine.capacity}")

@@ -70,8 +70,11 @@ class EngineServer:
             self._send(ready)
 
     def _start_worker(self) -> Ready:
-        place = choose(self._start.device, self._start.dtype, self._start.quantization)
-        model = load_model(Path(self._start.folder), place.device, place.dtype, place.cpu_weights)
+        start = self._start
+        place = choose(start.device, start.dtype, start.quantization)
+        model = load_model(
+            Path(start.folder), place.device, place.dtype, place.cpu_weights, start.variants
+        )
         capacity = self._capacity(model, place)
         config = self._start.config.on(place.device).with_rows(capacity.rows)
         self._worker = Worker(model, config, self._post, partial(_leave, 1))

@@ -29,15 +29,19 @@ class Answer:
         params = self.params
         self._detokenizer = Detokenizer(self.tokenizer, params.skip_special_tokens)
         self._matchers = tuple(_matchers(params))
-        eos = () if params.ignore_eos else (self.tokenizer.eos_id,)
+        ignores_eos = params.ignore_eos and params.grammar is None
+        eos = () if ignores_eos else (self.tokenizer.eos_id,)
         self._end_ids = frozenset((*params.stop_token_ids, *eos))
 
-    def append(self, token_id: int, logprob: TokenLogprob | None = None) -> Delta:
+    def append(
+        self, token_id: int, logprob: TokenLogprob | None = None, is_complete: bool = False
+    ) -> Delta:
+        """`is_complete`: the grammar lets nothing follow this token."""
         self.num_tokens += 1
         ends = token_id in self._end_ids
         text = "" if ends and not self._shows(token_id) else self._detokenizer.feed(token_id)
         text = self._filter(text)
-        self.finish_reason = self._finish_reason(ends)
+        self.finish_reason = self._finish_reason(ends or is_complete)
         if self.finish_reason is not None:
             text += self._flush()
         logprobs = () if logprob is None else (logprob,)

@@ -1,36 +1,28 @@
 """The engine: requests in by `add`, one step of all of them at a time, events out.
 
 Called by one thread. Knows no threads, no queues and no HTTP; media are encoded elsewhere:
-`add` says which, `add_media` brings them.
+`add` says which, `add_media` brings them; and so are grammars, for `add_grammar`.
 """
 
-import random
-import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 
 import numpy as np
 from torch import Tensor
 
-from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
+from pandagpt.engine.grammar import CompiledGrammar
+from pandagpt.engine.job import Choice, Job, new_job
 from pandagpt.engine.pace import Pace
-from pandagpt.engine.prefix_cache import PrefixCache, Trail
-from pandagpt.engine.request import (
-    Delta,
-    EmbedRequest,
-    Event,
-    GenerateRequest,
-    TokenLogprob,
-    check_length,
-)
+from pandagpt.engine.prefix_cache import PrefixCache
+from pandagpt.engine.request import Delta, EmbedRequest, Event, GenerateRequest, TokenLogprob
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
 from pandagpt.engine.sequence import Sequence
-from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.errors import EngineFailure, InvalidSchema, PandaError
 from pandagpt.logs import get_logger
 
 log = get_logger()
@@ -38,43 +30,8 @@ log = get_logger()
 _Drawn = tuple[Sequence, int | None, Logprobs | None]
 
 
-@dataclass(slots=True, eq=False)
-class _Choice:
-    """`random` belongs to this choice alone: its text depends on no other request."""
-
-    sequence: Sequence
-    answer: Answer
-    random: random.Random
-    is_begun: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A request, until its last choice has ended; without choices its media are all it wants."""
-
-    request: GenerateRequest | EmbedRequest
-    keys: list[MediaKey]
-    choices: list[_Choice]
-    rows: dict[MediaKey, Tensor] = field(default_factory=dict)
-    num_open: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.num_open = len(self.choices)
-
-    @property
-    def has_all_media(self) -> bool:
-        return len(self.rows) == len(set(self.keys))
-
-
 def engine_failure() -> EngineFailure:
     return EngineFailure("The engine failed while it served this request. Try again.")
-
-
-def _trail(request: GenerateRequest) -> Trail:
-    items: list[int | str] = list(request.prompt.token_ids)
-    for position, slot in request.prompt.slots:
-        items[position] = " ".join(request.media[index].digest for index in slot.media)
-    return Trail(request.cache_salt, items)
 
 
 class Engine:
@@ -87,8 +44,8 @@ class Engine:
         self._scheduler = Scheduler(config.max_rows, config.max_step_tokens, self._prefixes)
         self._pace = Pace(config.max_step_seconds, config.max_step_tokens)
         self._media = MediaCache(config.media_cache_bytes)
-        self._encoding: dict[MediaKey, tuple[EncodeJob, list[_Job]]] = {}
-        self._jobs: dict[str, _Job] = {}
+        self._encoding: dict[MediaKey, tuple[EncodeJob, list[Job]]] = {}
+        self._jobs: dict[str, Job] = {}
         self._in_flight: list[tuple[list[Sequence], Tensor]] = []
 
     @property
@@ -102,11 +59,7 @@ class Engine:
     def add(self, request: GenerateRequest | EmbedRequest) -> tuple[list[EncodeJob], list[Event]]:
         """The media that must be encoded before the request can run; none: it runs, or is over."""
         assert request.request_id not in self._jobs, "request ids are unique"
-        job = _Job(
-            request,
-            [(request.cache_salt, medium.digest) for medium in request.media],
-            self._new_choices(request),
-        )
+        job = new_job(request, self._tokenizer, self._runner.max_model_len)
         self._jobs[request.request_id] = job
         needed = self._find_media(job)
         # From here on only the encoder holds the pixels and samples, and only until it is done.
@@ -126,6 +79,16 @@ class Engine:
             job.rows[encoded.key] = encoded.row
             events += self._start_if_ready(job)
         return events
+
+    def add_grammar(self, compiled: CompiledGrammar) -> list[Event]:
+        if (job := self._jobs.get(compiled.request_id)) is None:
+            return []
+        if isinstance(compiled.matcher, PandaError):
+            return self.fail(compiled.request_id, compiled.matcher)
+        for choice in job.choices:
+            choice.matcher = compiled.matcher.copy()
+        job.is_compiling = False
+        return self._start_if_ready(job)
 
     def abort(self, request_id: str) -> None:
         """Its rows are free for the next step; nothing more is said of it."""
@@ -172,23 +135,7 @@ class Engine:
 
     # -- joining
 
-    def _new_choices(self, request: GenerateRequest | EmbedRequest) -> list[_Choice]:
-        if isinstance(request, EmbedRequest):
-            return []
-        check_length(request.prompt, self._runner.max_model_len)
-        return [self._new_choice(request, index) for index in range(request.n)]
-
-    def _new_choice(self, request: GenerateRequest, index: int) -> _Choice:
-        params, length = request.params, len(request.prompt)
-        max_tokens = min(params.max_tokens, self._runner.max_model_len - length)
-        seed = secrets.randbits(63) if params.seed is None else params.seed
-        return _Choice(
-            Sequence(request.request_id, index, length, trail=_trail(request)),
-            Answer(index, params, self._tokenizer, max_tokens),
-            random.Random(f"{seed}:{index}"),
-        )
-
-    def _find_media(self, job: _Job) -> list[EncodeJob]:
+    def _find_media(self, job: Job) -> list[EncodeJob]:
         needed = []
         for key, medium in dict(zip(job.keys, job.request.media, strict=True)).items():
             if (row := self._media.get(key)) is not None:
@@ -200,17 +147,16 @@ class Engine:
             self._encoding[key][1].append(job)
         return needed
 
-    def _start_if_ready(self, job: _Job) -> list[Event]:
+    def _start_if_ready(self, job: Job) -> list[Event]:
         """Only the first choice: its siblings copy the prompt once it has been read."""
-        if not job.has_all_media:
+        if not job.is_ready:
             return []
         if job.choices:
             self._scheduler.add(job.choices[0].sequence)
             return []
         request_id = job.request.request_id
         del self._jobs[request_id]
-        modalities = [medium.modality for medium in job.request.media]
-        return [(request_id, self._runner.embeddings(modalities, [job.rows[k] for k in job.keys]))]
+        return [(request_id, self._runner.embeddings([job.rows[key] for key in job.keys]))]
 
     # -- one step
 
@@ -231,6 +177,7 @@ class Engine:
             if len(here) < len(sequences):
                 sequences, logits_BV = [sequences[i] for i in here], logits_BV[here]
             if sequences:
+                self._constrain(sequences, guilty)
                 uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
                 drawn += self._sample(sequences, logits_BV, uniforms, guilty)
         self._in_flight = []
@@ -240,6 +187,8 @@ class Engine:
 
     def _take(self, drawn: _Drawn, guilty: dict[str, Exception]) -> bool:
         sequence, token_id, _ = drawn
+        if sequence.request_id in guilty:
+            return False
         if token_id is None:
             guilty[sequence.request_id] = FloatingPointError("the logits are not finite")
             return False
@@ -253,8 +202,7 @@ class Engine:
         request = job.request
         assert isinstance(request, GenerateRequest)
         try:
-            rows = [job.rows[key] for key in job.keys]
-            self._runner.begin(chunk.sequence, request.prompt, rows, request.params)
+            self._runner.begin(chunk.sequence, request, [job.rows[key] for key in job.keys])
         except Exception as error:
             guilty[request.request_id] = error
             return False
@@ -284,6 +232,17 @@ class Engine:
                 self._prompt_is_read(sequence)
         return [(sequences, logits_BV)] if sequences else []
 
+    def _constrain(self, sequences: list[Sequence], guilty: dict[str, Exception]) -> None:
+        """A mask takes some microseconds, during which a GPU is busy with the pass still."""
+        for sequence in sequences:
+            matcher = self._find(sequence)[1].matcher
+            if matcher is None:
+                continue
+            try:
+                self._runner.constrain(sequence, matcher.allowed())
+            except Exception as error:
+                guilty[sequence.request_id] = error
+
     def _prompt_is_read(self, sequence: Sequence) -> None:
         self._runner.drop_prompt(sequence)
         if sequence.index == 0:
@@ -310,14 +269,12 @@ class Engine:
 
     def _append(self, drawn: _Drawn, guilty: dict[str, Exception]) -> list[Event]:
         sequence, token_id, logprobs = drawn
-        if token_id is None or sequence.request_id not in self._jobs:
+        request_id = sequence.request_id
+        if token_id is None or request_id in guilty or request_id not in self._jobs:
             return []
         try:
-            delta = self._find(sequence)[1].answer.append(
-                token_id, self._logprob(token_id, logprobs)
-            )
-            if len(sequence.token_ids) == 1 and sequence.num_cached:
-                delta = replace(delta, cached_tokens=sequence.num_cached)
+            logprob = self._logprob(token_id, logprobs)
+            delta = self._find(sequence)[1].append(token_id, logprob)
         except Exception as error:
             guilty[sequence.request_id] = error
             return []
@@ -342,7 +299,9 @@ class Engine:
         guilty.clear()
         return events
 
-    def _fail_running(self, job: _Job, error: Exception) -> list[Event]:
+    def _fail_running(self, job: Job, error: Exception) -> list[Event]:
+        if isinstance(error, InvalidSchema):
+            return self.fail(job.request.request_id, error)
         log.error("request_failed", request_id=job.request.request_id, exc_info=error)
         for choice in job.choices:
             if choice.sequence.has_row:
@@ -366,10 +325,10 @@ class Engine:
             sequence.trail, sequence.num_computed, partial(self._runner.save, sequence.row)
         )
 
-    def _release(self, choice: _Choice) -> None:
+    def _release(self, choice: Choice) -> None:
         self._runner.move(self._scheduler.free(choice.sequence))
         self._runner.end(choice.sequence)
 
-    def _find(self, sequence: Sequence) -> tuple[_Job, _Choice]:
+    def _find(self, sequence: Sequence) -> tuple[Job, Choice]:
         job = self._jobs[sequence.request_id]
         return job, job.choices[sequence.index]

@@ -21,9 +21,17 @@ from pandagpt.engine.request import (
     GenerateRequest,
     MediaInput,
 )
-from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded, PandaError
+from pandagpt.errors import (
+    CheckpointError,
+    EngineFailure,
+    InvalidSchema,
+    OperatorError,
+    Overloaded,
+    PandaError,
+)
 from pandagpt.logs import LogFormat
 from pandagpt.media.modality import Modality
+from pandagpt.model.adapter_folder import VariantSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,7 @@ class Start:
     still be `auto`.
 
     `max_rows` None: as many as memory has room for and as pay; `config`'s number is not used.
+    `variants` are other models on the same weights.
     """
 
     folder: str
@@ -41,6 +50,7 @@ class Start:
     config: EngineConfig
     max_rows: int | None = None
     log_format: LogFormat = "auto"
+    variants: tuple[VariantSource, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +68,13 @@ class Abort:
     request_id: str
 
 
-ErrorKind = Literal["CheckpointError", "EngineFailure", "OperatorError", "Overloaded"]
+ErrorKind = Literal[
+    "CheckpointError", "EngineFailure", "InvalidSchema", "OperatorError", "Overloaded"
+]
 _ERRORS: dict[ErrorKind, type[PandaError]] = {
     "CheckpointError": CheckpointError,
     "EngineFailure": EngineFailure,
+    "InvalidSchema": InvalidSchema,
     "OperatorError": OperatorError,
     "Overloaded": Overloaded,
 }

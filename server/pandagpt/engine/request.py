@@ -26,10 +26,18 @@ class MediaInput:
 
 
 @dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer's text must be: rules of llguidance's Lark, of which `answer` is the first."""
+
+    rules: str
+
+
+@dataclass(frozen=True, slots=True)
 class SamplingParams:
     """Ranges are checked at the edge; here every value is already usable. `top_k` 0 is off.
 
-    `turn_stop` ends an answer at the start of a line and is never shown; empty: off.
+    `turn_stop` ends an answer at the start of a line and is never shown; empty: off. A
+    `grammar` decides where an answer may end, whatever `min_tokens` and `ignore_eos` say.
     """
 
     max_tokens: int
@@ -51,11 +59,15 @@ class SamplingParams:
     skip_special_tokens: bool = True
     logprobs: int | None = None
     """None: no logprobs. k: the chosen token's, and those of the k likeliest."""
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
-    """`prompt` refers to `media` by index. `n` choices share one prefill of the media."""
+    """`prompt` refers to `media` by index. `n` choices share one prefill of the media.
+
+    `model` is one of those that share the weights; empty: the one that is merged into them.
+    """
 
     request_id: str
     prompt: Prompt
@@ -63,6 +75,7 @@ class GenerateRequest:
     params: SamplingParams
     n: int = 1
     cache_salt: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

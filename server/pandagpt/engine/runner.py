@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from pandagpt.engine.config import EngineConfig
+from pandagpt.engine.grammar import Allowed
 from pandagpt.engine.prefix_cache import BLOCK_TOKENS
-from pandagpt.engine.request import Embeddings, SamplingParams
+from pandagpt.engine.request import Embeddings, GenerateRequest
 from pandagpt.engine.sampler import Sampled, SamplerState, new_state, sample
 from pandagpt.engine.scheduler import Chunk, Move, Plan, Restore
 from pandagpt.engine.sequence import Sequence
-from pandagpt.media.modality import Modality
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import PandaGPT
-from pandagpt.model.prompt import Prompt
+from pandagpt.model.patch import NOBODY, Patched
 from pandagpt.model.transfer import sent
 
 
@@ -26,10 +26,13 @@ class Runner:
         self._model = model
         self._llama = model.llama
         self.tokenizer = model.tokenizer
+        self.vocab_size = model.llama.config.vocab_size
         self.max_model_len = config.max_model_len or model.max_model_len
         self._cache = model.llama.new_cache(config.max_rows, self.max_model_len)
         self._prompts: dict[Sequence, Tensor] = {}
         self._states: dict[Sequence, SamplerState] = {}
+        # Of the sequences whose model is not the one that is merged into the weights.
+        self._differences: dict[Sequence, int] = {}
 
     @property
     def is_asynchronous(self) -> bool:
@@ -39,26 +42,31 @@ class Runner:
     def reset(self) -> None:
         self._prompts.clear()
         self._states.clear()
+        self._differences.clear()
         self._cache.reset()
 
     def begin(
-        self, sequence: Sequence, prompt: Prompt, rows: Sequences[Tensor], params: SamplingParams
+        self, sequence: Sequence, request: GenerateRequest, embeddings: Sequences[Tensor]
     ) -> None:
-        """`rows` are the media's embeddings, by the prompt's indices."""
+        """`embeddings` are those of the request's media, as the encoders gave them."""
+        prompt, params, name = request.prompt, request.params, request.model
         slots = {position for position, _ in prompt.slots}
         ids = [t for i, t in enumerate(prompt.token_ids) if i not in slots]
         end_ids = (self._model.tokenizer.eos_id, *params.stop_token_ids)
-        vocab_size = self._llama.config.vocab_size
-        state = new_state(params, end_ids, ids, vocab_size, self._model.device)
-        self._prompts[sequence] = self._model.embed_prompt(prompt, rows)
+        state = new_state(params, end_ids, ids, self.vocab_size, self._model.device)
+        pairs = zip(request.media, embeddings, strict=True)
+        rows = [row * self._model.gain_of(medium.modality, name) for medium, row in pairs]
+        self._prompts[sequence] = self._model.embed_prompt(prompt, rows, name)
         self._states[sequence] = state
+        if name:
+            self._differences[sequence] = self._model.variants[name].difference
 
-    def embeddings(self, modalities: Sequences[Modality], rows: Sequences[Tensor]) -> Embeddings:
-        """As the encoders gave them: without the gains that balance media in a prompt."""
-        gains = [self._model.gain_of(modality) for modality in modalities]
-        rows_NE = (
-            torch.stack(list(rows)).float() / torch.tensor(gains, device=rows[0].device)[:, None]
-        )
+    def constrain(self, sequence: Sequence, allowed: Allowed) -> None:
+        """Of all tokens only these may be sampled next."""
+        self._states[sequence].allowed = allowed
+
+    def embeddings(self, rows: Sequences[Tensor]) -> Embeddings:
+        rows_NE = torch.stack(list(rows)).float()
         return Embeddings(rows_NE.shape[1], rows_NE.cpu().numpy().tobytes())
 
     def drop_prompt(self, sequence: Sequence) -> None:
@@ -68,6 +76,7 @@ class Runner:
     def end(self, sequence: Sequence) -> None:
         self.drop_prompt(sequence)
         self._states.pop(sequence, None)
+        self._differences.pop(sequence, None)
         if not self._states and self._cache.has_grown:
             self._cache.reset()
 
@@ -98,7 +107,12 @@ class Runner:
             positions.extend(range(chunk.start, chunk.start + chunk.length))
         spans = [Span(c.sequence.row, c.start, c.length) for c in plan.chunks]
         hidden_NH = self._llama(
-            self._embeds(plan), torch.tensor(positions), self._cache, num_decodes, spans
+            self._embeds(plan),
+            torch.tensor(positions),
+            self._cache,
+            num_decodes,
+            spans,
+            self._patched(plan),
         )
         if plan.chunks:
             last = torch.tensor(_last_positions(plan), dtype=torch.int64)
@@ -115,6 +129,19 @@ class Runner:
             if token_id is not None:
                 state.observe(token_id)
         return sampled
+
+    def _patched(self, plan: Plan) -> Patched:
+        if not self._differences:
+            return NOBODY
+        parts = [(sequence, 1) for sequence in plan.decodes]
+        parts += [(chunk.sequence, chunk.length) for chunk in plan.chunks]
+        patched: dict[int, list[int]] = {}
+        end = 0
+        for sequence, length in parts:
+            start, end = end, end + length
+            if (number := self._differences.get(sequence)) is not None:
+                patched.setdefault(number, []).extend(range(start, end))
+        return patched
 
     def _embeds(self, plan: Plan) -> Tensor:
         parts = [self._chunk_embeds(chunk) for chunk in plan.chunks]

@@ -11,9 +11,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pandagpt.engine.grammar import Allowed
 from pandagpt.engine.request import SamplingParams
 
 # Below this a temperature only divides by nearly nothing: greedy (vLLM's bound).
@@ -40,13 +42,17 @@ class Sampled:
 
 @dataclass(slots=True, eq=False)
 class SamplerState:
-    """What one row's sampling needs to know. Counts exist only if a penalty asks for them."""
+    """What one row's sampling needs to know. Counts exist only if a penalty asks for them.
+
+    `allowed` is what the row's grammar says of its next token; None: it has none.
+    """
 
     params: SamplingParams
     end_ids: tuple[int, ...]
     num_generated: int = 0
     output_counts_V: Tensor | None = None
     prompt_mask_V: Tensor | None = None
+    allowed: Allowed | None = None
     is_greedy: bool = field(init=False)
     is_plain: bool = field(init=False)
 
@@ -58,7 +64,24 @@ class SamplerState:
 
     @property
     def banned_ids(self) -> tuple[int, ...]:
-        return self.end_ids if self.num_generated < self.params.min_tokens else ()
+        if self.num_generated >= self.params.min_tokens or self._must_end:
+            return ()
+        return self.end_ids
+
+    @property
+    def _must_end(self) -> bool:
+        """Whether the grammar leaves nothing but to end."""
+        if self.allowed is None:
+            return False
+        mask_V, ends = self.allowed.mask_V, np.unique(self.end_ids)
+        return np.count_nonzero(mask_V) == np.count_nonzero(mask_V[ends])
+
+    def allows(self, token_id: int) -> bool:
+        is_in_grammar = self.allowed is None or self.allowed.has(token_id)
+        return is_in_grammar and token_id not in self.banned_ids
+
+    def instead_of(self, best_id: int) -> int | None:
+        return self.allowed.instead.get(best_id) if self.allowed else None
 
     def observe(self, token_id: int) -> None:
         self.num_generated += 1
@@ -93,7 +116,14 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
     # One copy to the host for both; token ids are exact in float64.
     ids, values = torch.stack([best_B.indices.double(), best_B.values.double()]).tolist()
     token_ids = [int(i) if math.isfinite(v) else None for i, v in zip(ids, values, strict=True)]
-    group = [i for i, s in enumerate(states) if _is_open(s, token_ids[i])]
+    group = []
+    for row, (state, best_id) in enumerate(zip(states, token_ids, strict=True)):
+        if best_id is None:
+            continue
+        if (instead := state.instead_of(best_id)) is not None:
+            token_ids[row] = instead
+        elif not (state.is_plain and state.allows(best_id)):
+            group.append(row)
     if group:
         chosen = _sample_group(
             logits_BV[group], [states[i] for i in group], [uniforms[i] for i in group]
@@ -103,11 +133,6 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
     return Sampled(token_ids, _logprobs(logits_BV, states, token_ids))
 
 
-def _is_open(state: SamplerState, best_id: int | None) -> bool:
-    """Whether the likeliest token is not yet the answer."""
-    return best_id is not None and (not state.is_plain or best_id in state.banned_ids)
-
-
 def _sample_group(
     logits_GV: Tensor, states: list[SamplerState], uniforms: list[float]
 ) -> list[int]:
@@ -115,6 +140,7 @@ def _sample_group(
     _penalize(logits_GV, states)
     _add_bias(logits_GV, states)
     _ban(logits_GV, states)
+    _ban_by_grammar(logits_GV, states)
     greedy_ids = logits_GV.argmax(dim=-1).tolist()
     drawn = [i for i, state in enumerate(states) if not state.is_greedy]
     if drawn:
@@ -160,6 +186,20 @@ def _ban(logits_GV: Tensor, states: list[SamplerState]) -> None:
         rows, ids = zip(*entries, strict=True)
         where = (_index(logits_GV, rows), _index(logits_GV, ids))
         logits_GV.index_put_(where, logits_GV.new_tensor(float("-inf")))
+
+
+def _ban_by_grammar(logits_GV: Tensor, states: list[SamplerState]) -> None:
+    """One fill of the rows from the first to the last that has a grammar."""
+    rows = [i for i, state in enumerate(states) if state.allowed is not None]
+    if not rows:
+        return
+    held = states[rows[0] : rows[-1] + 1]
+    banned = np.zeros((len(held), logits_GV.shape[-1]), np.bool_)
+    for row, state in enumerate(held):
+        if state.allowed is not None:
+            np.logical_not(state.allowed.mask_V, out=banned[row])
+    banned_GV = torch.from_numpy(banned).to(logits_GV.device)
+    logits_GV[rows[0] : rows[-1] + 1].masked_fill_(banned_GV, float("-inf"))
 
 
 def _draw(logits_GV: Tensor, params: list[SamplingParams], uniforms: list[float]) -> list[int]:

@@ -1,6 +1,7 @@
 """The threads around the engine: messages in, events out. Knows no asyncio and no sockets.
 
-One thread steps the engine, one encodes media. All that happened in one step is posted at once.
+One thread steps the engine, one encodes media, one compiles grammars. All that happened in one
+step is posted at once.
 """
 
 import threading
@@ -13,6 +14,7 @@ import torch
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, Encoder
 from pandagpt.engine.engine import Engine, engine_failure
+from pandagpt.engine.grammar import CompiledGrammar, CompileJob, compiler_of
 from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import EmbedRequest, Event, GenerateRequest, SamplingParams
 from pandagpt.engine.runner import Runner
@@ -30,7 +32,7 @@ class Shutdown:
     pass
 
 
-Message = Add | Embed | Abort | EncodedMedia | Shutdown
+Message = Add | Embed | Abort | EncodedMedia | CompiledGrammar | Shutdown
 
 
 class Worker:
@@ -50,9 +52,11 @@ class Worker:
         self._ended = ended
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._encoder_inbox: SimpleQueue[EncodeJob | Shutdown] = SimpleQueue()
+        self._compiler_inbox: SimpleQueue[CompileJob | Shutdown] = SimpleQueue()
         self._threads = [
             _thread(self._run_engine, "engine"),
             _thread(self._run_encoder, "encoder"),
+            _thread(self._run_compiler, "grammars"),
         ]
         self._has_started = threading.Event()
         self._is_warm = False
@@ -72,6 +76,7 @@ class Worker:
         """Ends the threads; of requests still open nothing more is said."""
         self._inbox.put(Shutdown())
         self._encoder_inbox.put(Shutdown())
+        self._compiler_inbox.put(Shutdown())
         for thread in self._threads:
             thread.join(timeout=10)
 
@@ -125,6 +130,8 @@ class Worker:
                 engine.abort(message.request_id)
             elif isinstance(message, EncodedMedia):
                 events += engine.add_media(message)
+            elif isinstance(message, CompiledGrammar):
+                events += engine.add_grammar(message)
         return events
 
     def _add(self, engine: Engine, request: GenerateRequest | EmbedRequest) -> list[Event]:
@@ -135,6 +142,8 @@ class Worker:
             return engine.fail(request.request_id, engine_failure())
         for job in jobs:
             self._encoder_inbox.put(job)
+        if isinstance(request, GenerateRequest) and (grammar := request.params.grammar):
+            self._compiler_inbox.put(CompileJob(request.request_id, grammar))
         return events
 
     # -- on the encoder's thread
@@ -156,6 +165,20 @@ class Worker:
         for encoded in encoder.encode([job for job in jobs if isinstance(job, EncodeJob)]):
             self._inbox.put(encoded)
         return not any(isinstance(job, Shutdown) for job in jobs)
+
+    # -- on the thread of grammars
+
+    def _run_compiler(self) -> None:
+        while isinstance(job := self._compiler_inbox.get(), CompileJob):
+            self._inbox.put(self._compile(job))
+
+    def _compile(self, job: CompileJob) -> CompiledGrammar:
+        try:
+            vocab_size = self._model.llama.config.vocab_size
+            return compiler_of(self._model.tokenizer, vocab_size).run(job)
+        except BaseException:  # a panic of the library is no Exception; this thread must go on
+            log.exception("grammar_failed", request_id=job.request_id)
+            return CompiledGrammar(job.request_id, engine_failure())
 
 
 def _thread(target: Callable[[], None], name: str) -> threading.Thread:

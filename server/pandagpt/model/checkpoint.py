@@ -5,24 +5,26 @@ tensor placed, or CheckpointError names the file and the key; nothing is half lo
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pandagpt.errors import CheckpointError
-from pandagpt.model.config import ImageBindConfig, LlamaConfig, LoraConfig
+from pandagpt.model.adapter import Adapter, adapter_of, variant
+from pandagpt.model.adapter_folder import AdapterFolder, VariantSource
+from pandagpt.model.config import ImageBindConfig, LlamaConfig
 from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
 from pandagpt.model.cuda.decoder import CudaLlama
 from pandagpt.model.decoder import Decoder
 from pandagpt.model.folder import load_tokenizer, text_tokenizer
 from pandagpt.model.imagebind import ImageBind
-from pandagpt.model.llama import Llama
-from pandagpt.model.lora import MergedWeights, lora_key
+from pandagpt.model.llama import Llama, llama_shapes
+from pandagpt.model.lora import MergedWeights
 from pandagpt.model.manifest import (
     ADAPTER_FILE,
     IMAGEBIND_FILE,
@@ -36,27 +38,37 @@ from pandagpt.model.pandagpt import Encoders, PandaGPT
 from pandagpt.model.tensor_files import Shapes, TensorFiles, write_tensors
 from pandagpt.model.tokenizer import Tokenizer
 
-PROJECTION_KEY = "llama_proj"
-
 
 def load_bundle(
-    path: Path, device: str, dtype: torch.dtype, cpu_weights: CpuWeights | None = None
+    path: Path,
+    device: str,
+    dtype: torch.dtype,
+    cpu_weights: CpuWeights | None = None,
+    variants: Sequence[VariantSource] = (),
 ) -> PandaGPT:
+    """The bundle's own adapter is merged into the weights; `variants` are models beside it."""
     manifest = Manifest.read(path)
     manifest.verify(path)
-    adapter = TensorFiles([path / ADAPTER_FILE])
-    adapter.check(adapter_shapes(manifest.llama, manifest.lora, manifest.imagebind.embed_dim))
+    adapter = Adapter.of(AdapterFolder(path, manifest), manifest)
+    # Before the weights, which take their time: what does not fit is told at once.
+    others = {source.name: adapter_of(source, manifest) for source in variants}
     tokenizer = load_tokenizer(path / TOKENIZER_FILE, manifest.llama)
     _check_text_vocabulary(path, manifest, tokenizer)
     encoders = Encoders(
         _load_imagebind(path, manifest.imagebind, device, dtype),
-        _load_projection(adapter, device, dtype),
+        adapter.projection(device, dtype),
         text_tokenizer(manifest, tokenizer),
         manifest.gains,
     )
     llama = _load_llama(path, manifest, adapter, device, dtype, cpu_weights)
     return PandaGPT(
-        manifest.name, llama, tokenizer, manifest.max_model_len, encoders, manifest.fusion
+        manifest.name,
+        llama,
+        tokenizer,
+        manifest.max_model_len,
+        encoders,
+        manifest.fusion,
+        {name: variant(other, adapter, llama) for name, other in others.items()},
     )
 
 
@@ -72,29 +84,6 @@ def _check_text_vocabulary(path: Path, manifest: Manifest, tokenizer: Tokenizer)
 def imagebind_shapes(config: ImageBindConfig) -> Shapes:
     with torch.device("meta"):
         return {key: tuple(t.shape) for key, t in ImageBind(config).state_dict().items()}
-
-
-def llama_shapes(config: LlamaConfig) -> Shapes:
-    return {key: tuple(t.shape) for key, t in Llama(config, device="meta").weights().items()}
-
-
-def adapter_shapes(llama: LlamaConfig, lora: LoraConfig | None, embed_dim: int) -> Shapes:
-    """Projection, and LoRA's A [r, in] and B [out, r] for each target of each layer."""
-    shapes: dict[str, tuple[int, ...]] = {
-        f"{PROJECTION_KEY}.weight": (llama.hidden_size, embed_dim),
-        f"{PROJECTION_KEY}.bias": (llama.hidden_size,),
-    }
-    if lora is None:
-        return shapes
-    for key, (num_out, num_in) in lora_targets(llama, lora):
-        shapes[lora_key(key, "A")] = (lora.r, num_in)
-        shapes[lora_key(key, "B")] = (num_out, lora.r)
-    return shapes
-
-
-def lora_targets(llama: LlamaConfig, lora: LoraConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    suffixes = tuple(f"{target}.weight" for target in lora.targets)
-    return (item for item in llama_shapes(llama).items() if item[0].endswith(suffixes))
 
 
 def _load_imagebind(
@@ -114,25 +103,17 @@ def _load_imagebind(
     return model.requires_grad_(False).eval()
 
 
-def _load_projection(adapter: TensorFiles, device: str, dtype: torch.dtype) -> nn.Linear:
-    weight = adapter[f"{PROJECTION_KEY}.weight"]
-    projection = nn.Linear(weight.shape[1], weight.shape[0], device=device, dtype=dtype)
-    state = {name: adapter[f"{PROJECTION_KEY}.{name}"] for name in ("weight", "bias")}
-    projection.load_state_dict(state)
-    return projection.requires_grad_(False)
-
-
 def _load_llama(
     path: Path,
     manifest: Manifest,
-    adapter: TensorFiles,
+    adapter: Adapter,
     device: str,
     dtype: torch.dtype,
     cpu_weights: CpuWeights | None,
 ) -> Decoder:
     files = TensorFiles(path / name for name in manifest.llm_files)
     files.check(llama_shapes(manifest.llama))
-    state = MergedWeights(files, adapter, manifest.lora) if manifest.lora else files
+    state = MergedWeights(files, adapter.tensors, manifest.lora) if manifest.lora else files
     return new_decoder(manifest.llama, state, device, dtype, cpu_weights)
 
 

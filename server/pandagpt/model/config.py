@@ -3,6 +3,7 @@
 Plain frozen dataclasses, read from and written to JSON by field name. No weights, no torch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
@@ -118,13 +119,25 @@ class LlamaConfig:
         return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **asdict(self)}
 
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The matrices of a LLaMA's layer."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """LoRA on the attention projections (reference: r 32, alpha 32)."""
+    """LoRA on the attention projections (reference: r 32, alpha 32), or on any of a layer."""
 
     r: int = 32
     alpha: int = 32
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+    def __post_init__(self) -> None:
+        if self.r < 1:
+            raise ValueError(f"LoRA's rank is {self.r}")
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"LoRA's alpha is {self.alpha}")
+        if strange := set(self.targets) - set(PROJECTIONS):
+            raise ValueError(f"LoRA's targets hold {min(strange)!r}, none of a layer's matrices")
 
     @property
     def scale(self) -> float:

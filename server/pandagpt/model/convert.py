@@ -11,17 +11,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from pandagpt.errors import CheckpointError
 from pandagpt.media.modality import Modality
-from pandagpt.model.checkpoint import (
-    BundleWriter,
-    adapter_shapes,
-    imagebind_shapes,
-)
-from pandagpt.model.config import ImageBindConfig, LoraConfig
+from pandagpt.model.adapter import PUBLISHED_LORA_ALPHA, adapter_shapes, published_lora
+from pandagpt.model.checkpoint import BundleWriter, imagebind_shapes
+from pandagpt.model.config import ImageBindConfig
 from pandagpt.model.folder import load_tokenizer
 from pandagpt.model.imagebind import MAX_LOGIT_SCALE
-from pandagpt.model.lora import lora_key
 from pandagpt.model.manifest import (
     ADAPTER_FILE,
     IMAGEBIND_FILE,
@@ -37,7 +32,6 @@ Progress = Callable[[str, int, int], None]
 
 # PandaGPT was trained beside a copy of ImageBind that does not scale audio (model facts, 1.3).
 PANDAGPT_IMAGEBIND = ImageBindConfig(scale_audio=False)
-PUBLISHED_LORA_ALPHA = 32
 # Sources are mapped: what was read counts as ours until the map is closed.
 MAX_MAPPED_BYTES = 1 << 30
 HALF_BYTES = 2
@@ -70,7 +64,7 @@ def convert(
     encoders, adapter = TensorFiles([imagebind]), TensorFiles([pandagpt])
     encoders.check(imagebind_shapes(imagebind_config))
     llm = Vicuna.open(vicuna, vicuna_delta)
-    lora = LoraConfig(r=_rank(adapter), alpha=lora_alpha)
+    lora = published_lora(adapter, lora_alpha)
     adapter.check(adapter_shapes(llm.config, lora, imagebind_config.embed_dim))
     load_tokenizer(vicuna / TOKENIZER_FILE, llm.config)
     manifest = Manifest(
@@ -103,13 +97,6 @@ def balancing_gains(encoders: TensorFiles, config: ImageBindConfig) -> dict[Moda
 def _logit_scale(encoders: TensorFiles, modality: Modality) -> float:
     key = f"modality_postprocessors.{modality.encoder}.1.log_logit_scale"
     return min(math.exp(encoders[key].item()), MAX_LOGIT_SCALE)
-
-
-def _rank(adapter: TensorFiles) -> int:
-    key = lora_key("model.layers.0.self_attn.q_proj.weight", "A")
-    if key not in adapter:
-        raise CheckpointError(f"{key} is missing; is it PandaGPT's adapter?", adapter.paths[0])
-    return len(adapter[key])
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.lora import Difference
+from pandagpt.model.patch import NOBODY, Patched
 
 
 class Decoder(Protocol):
@@ -31,6 +33,10 @@ class Decoder(Protocol):
 
     def new_cache(self, num_rows: int, max_len: int) -> KVCache: ...
 
+    def add_difference(self, difference: Difference) -> int:
+        """Another model on the same weights. Its number, for `patched`."""
+        ...
+
     def embed(self, ids_N: Tensor) -> Tensor:
         """[N, H]"""
         ...
@@ -42,11 +48,13 @@ class Decoder(Protocol):
         cache: KVCache,
         num_decodes: int,
         spans: Sequence[Span],
+        patched: Patched = NOBODY,
     ) -> Tensor:
         """Hidden states [N, H] after the last norm; keys and values go to the cache.
 
         The first `num_decodes` tokens belong to cache rows 0, 1, ..., one each; then come the
-        tokens of each span in order.
+        tokens of each span in order. `patched` tokens belong to other models than the one
+        whose weights these are; the others get the bits that they get without them.
         """
         ...
 

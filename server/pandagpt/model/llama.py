@@ -11,7 +11,7 @@ S cached positions, T tokens of one span.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.kv_cache import KVCache, Span, rows_of
+from pandagpt.model.lora import Difference, LowRank
+from pandagpt.model.patch import NOBODY, Patched, Patches, Place, patches_of
 from pandagpt.model.rotary import rotary_table
 from pandagpt.model.transfer import sent
 
@@ -40,6 +42,15 @@ class Step:
     decode_mask_RK1S: Tensor
     spans: Sequence[Span]
     span_masks_TS: Sequence[Tensor | None]
+    patched: Sequence[tuple[Patches, Tensor]] = ()
+    """Differences, and the tokens [M] of the batch that each is added for."""
+
+    def patch(self, layer: int, place: Place, x_NI: Tensor, y_NO: Tensor) -> None:
+        """What other models than the merged one add to `y`, a fused matrix' product with `x`."""
+        for patches, tokens_M in self.patched:
+            for patch in patches.get((layer, place), ()):
+                delta_MO = F.linear(F.linear(x_NI[tokens_M], patch.a), patch.b)
+                y_NO[:, patch.first : patch.end].index_add_(0, tokens_M, delta_MO)
 
 
 class Llama(nn.Module):
@@ -61,6 +72,7 @@ class Llama(nn.Module):
         layers = (Layer(config, i, device, dtype) for i in range(config.num_hidden_layers))
         self.layers = nn.ModuleList(layers)
         self.rotary_L2D: Tensor
+        self._differences: list[Patches] = []
         self.register_buffer("rotary_L2D", rotary_table(config).to(device, dtype), persistent=False)
 
     @property
@@ -95,6 +107,17 @@ class Llama(nn.Module):
                 shapes = f"{list(source.shape)}, the config says {list(target.shape)}"
                 raise CheckpointError(f"{key} has shape {shapes}")
             target.copy_(source)
+
+    def add_difference(self, difference: Difference) -> int:
+        """Another model on these weights; its number, which `forward` takes."""
+
+        def placed(matrix: Tensor) -> Tensor:
+            # A copy, since it may lie in a file.
+            return matrix.to(self.device, self.dtype, copy=True)
+
+        difference = {k: LowRank(placed(low.a), placed(low.b)) for k, low in difference.items()}
+        self._differences.append(patches_of(difference, self.config))
+        return len(self._differences) - 1
 
     def rotary(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [N, 1, D]."""
@@ -132,6 +155,7 @@ class Llama(nn.Module):
         cache: KVCache,
         num_decodes: int,
         spans: Sequence[Span],
+        patched: Patched = NOBODY,
     ) -> Tensor:
         """Hidden states [N, H] after the last norm; keys and values go to the cache.
 
@@ -140,6 +164,8 @@ class Llama(nn.Module):
         one is read by the host.
         """
         step = self._step(positions_N, cache, num_decodes, spans)
+        if patched:
+            step = replace(step, patched=self._patches(patched))
         return self.through_layers(embeds_NH.to(self.dtype, copy=True), step, cache)
 
     def through_layers(self, hidden_NH: Tensor, step: Step, cache: KVCache) -> Tensor:
@@ -152,6 +178,12 @@ class Llama(nn.Module):
     @torch.inference_mode()
     def logits(self, hidden_NH: Tensor) -> Tensor:
         return F.linear(hidden_NH, self.head).float()
+
+    def _patches(self, patched: Patched) -> list[tuple[Patches, Tensor]]:
+        return [
+            (self._differences[number], sent(torch.tensor(list(tokens)), self.device))
+            for number, tokens in patched.items()
+        ]
 
     def _step(
         self, positions_N: Tensor, cache: KVCache, num_decodes: int, spans: Sequence[Span]
@@ -210,12 +242,18 @@ class Layer(nn.Module):
     def update(self, hidden_NH: Tensor, step: Step, cache: KVCache) -> None:
         """Adds this layer's attention and MLP to `hidden_NH`, in place."""
         normed_NH = F.rms_norm(hidden_NH, self.attention_norm.shape, self.attention_norm, self.eps)
-        qkv_NPD = F.linear(normed_NH, self.qkv).view(len(hidden_NH), -1, self.head_dim)
-        mixed = self._attend(qkv_NPD, step, cache)
+        qkv = F.linear(normed_NH, self.qkv)
+        step.patch(self.index, "qkv", normed_NH, qkv)
+        mixed = self._attend(qkv.view(len(hidden_NH), -1, self.head_dim), step, cache)
         hidden_NH.addmm_(mixed, self.out.t())
+        step.patch(self.index, "out", mixed, hidden_NH)
         normed_NH = F.rms_norm(hidden_NH, self.mlp_norm.shape, self.mlp_norm, self.eps)
-        gate, up = F.linear(normed_NH, self.gate_up).chunk(2, dim=1)
-        hidden_NH.addmm_(F.silu(gate, inplace=True).mul_(up), self.down.t())
+        gate_up = F.linear(normed_NH, self.gate_up)
+        step.patch(self.index, "gate_up", normed_NH, gate_up)
+        gate, up = gate_up.chunk(2, dim=1)
+        gated = F.silu(gate, inplace=True).mul_(up)
+        hidden_NH.addmm_(gated, self.down.t())
+        step.patch(self.index, "down", gated, hidden_NH)
 
     def _attend(self, qkv_NPD: Tensor, step: Step, cache: KVCache) -> Tensor:
         """Rotates, stores and attends: [N, heads * D]."""
@@ -250,6 +288,10 @@ class Layer(nn.Module):
             enable_gqa=self.num_heads != self.num_kv_heads,
         )
         return out_1PTD[0].transpose(0, 1).reshape(span.length, -1)
+
+
+def llama_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(t.shape) for key, t in Llama(config, device="meta").weights().items()}
 
 
 def _weight(*shape: int, device: torch.device | str, dtype: torch.dtype) -> nn.Parameter:

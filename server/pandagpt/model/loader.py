@@ -3,10 +3,12 @@
 A bundle, or a plain LLaMA as Hugging Face stores it. CheckpointError names the file that is wrong.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from pandagpt.model.adapter_folder import VariantSource
 from pandagpt.model.checkpoint import load_bundle, new_decoder
 from pandagpt.model.cpu.decoder import CpuWeights
 from pandagpt.model.folder import is_bundle, load_plain_tokenizer
@@ -15,11 +17,19 @@ from pandagpt.model.vicuna import Vicuna
 
 
 def load_model(
-    folder: Path, device: str, dtype: torch.dtype, cpu_weights: CpuWeights | None = None
+    folder: Path,
+    device: str,
+    dtype: torch.dtype,
+    cpu_weights: CpuWeights | None = None,
+    variants: Sequence[VariantSource] = (),
 ) -> PandaGPT:
-    """`cpu_weights`: the language model is the compiled one, with its weights stored so."""
+    """`cpu_weights`: the language model is the compiled one, with its weights stored so.
+
+    `variants` are models on the weights of a bundle; a plain LLaMA has none.
+    """
     if is_bundle(folder):
-        return load_bundle(folder, device, dtype, cpu_weights)
+        return load_bundle(folder, device, dtype, cpu_weights, variants)
+    assert not variants, "refused before"
     source = Vicuna.open(folder, None)
     config = source.config
     tokenizer = load_plain_tokenizer(folder, config)

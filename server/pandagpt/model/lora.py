@@ -1,11 +1,14 @@
 """LoRA: PandaGPT's adapter, added to the language model's weights as they are read.
 
-Key names are the reference's (PEFT's, under `llama_model`). Weights in, weights out; files,
-shapes of whole checkpoints and devices are others' business.
+One adapter is merged so. Another model of the same base is what its weights are beside those: a
+low-rank difference. Key names are the reference's (PEFT's, under `llama_model`). Weights in,
+weights out; files, shapes of whole checkpoints and devices are others' business.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from pandagpt.errors import CheckpointError
@@ -74,3 +77,34 @@ class MergedWeights(Mapping[str, Tensor]):
                 f"the LoRA matrices of {key} are {list(a.shape)} and {list(b.shape)}; rank {rank} "
                 f"and a weight of {list(weight.shape)} need others"
             )
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """`b a`, to be added to a weight [out, in]: a [rank, in], b [out, rank], in float32."""
+
+    a: Tensor
+    b: Tensor
+
+
+Difference = Mapping[str, LowRank]
+"""By the keys of the weights that differ."""
+
+
+def low_rank(
+    adapter: Mapping[str, Tensor], config: LoraConfig, keys: Iterable[str], sign: int = 1
+) -> Difference:
+    """What the adapter adds to the weights `keys`, or takes from them if `sign` is -1."""
+    scale = sign * config.scale
+    pairs = ((key, [adapter[lora_key(key, part)].float() for part in "AB"]) for key in keys)
+    return {key: LowRank(a, scale * b) for key, (a, b) in pairs}
+
+
+def added(one: Difference, other: Difference) -> Difference:
+    """Both: where they meet, their ranks add up."""
+    both = {key: _stacked(one[key], other[key]) for key in one.keys() & other.keys()}
+    return {**one, **other, **both}
+
+
+def _stacked(one: LowRank, other: LowRank) -> LowRank:
+    return LowRank(torch.cat([one.a, other.a]), torch.cat([one.b, other.b], dim=1))

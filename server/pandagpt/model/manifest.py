@@ -75,7 +75,7 @@ class Manifest:
             text_tokenizer=_one_of(get_args(TextVocabulary), data["text_tokenizer"]),
             fusion=_one_of(get_args(Fusion), data["fusion"]),
             max_model_len=data["max_model_len"],
-            gains={Modality(name): gain for name, gain in data["gains"].items()},
+            gains={Modality(name): float(gain) for name, gain in data["gains"].items()},
             files={name: FileFacts(**facts) for name, facts in data["files"].items()},
         )
 
@@ -115,6 +115,13 @@ class Manifest:
             list(
                 threads.map(lambda name: _check_digest(bundle / name, self.files[name]), self.files)
             )
+
+    def verify_file(self, bundle: Path, name: str) -> None:
+        """One file alone."""
+        if name not in self.files:
+            raise CheckpointError(f"does not list {name}", bundle / MANIFEST_FILE)
+        _check_size(bundle / name, self.files[name])
+        _check_digest(bundle / name, self.files[name])
 
 
 def seal(data: Mapping[str, Any]) -> str:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from pandagpt.errors import CheckpointError
-from pandagpt.model.checkpoint import llama_shapes
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.hf_config import read_config, read_json
+from pandagpt.model.llama import llama_shapes
 from pandagpt.model.tensor_files import Shapes, TensorFiles
 
 # Tables that old versions of transformers stored and that follow from the config.

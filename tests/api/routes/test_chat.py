@@ -278,8 +278,16 @@ def test_extremes_of_every_range_are_answered(live: httpx.Client) -> None:
 @pytest.mark.parametrize("role", ["system", "developer", "assistant", "tool", "function"])
 def test_roles(live: httpx.Client, role: str, photo: dict[str, Any]) -> None:
     user = {"role": "user", "content": "Hello"}
-    post(live, ask(messages=[{"role": role, "content": "Be brief.", "name": "f"}, user]))
-    wrong = ask(messages=[user, {"role": role, "content": [photo]}])
+    post(
+        live,
+        ask(
+            messages=[
+                {"role": role, "tool_call_id": "c", "content": "Be brief.", "name": "f"},
+                user,
+            ]
+        ),
+    )
+    wrong = ask(messages=[user, {"role": role, "tool_call_id": "c", "content": [photo]}])
     assert refusal(live, wrong) == ("unsupported_content_type", "messages[1].content[0]")
 
 

@@ -142,10 +142,10 @@ def test_what_is_refused(
 
 def test_models(live: httpx.Client) -> None:
     cards = live.get("/v1/models").json()["data"]
-    assert [card["id"] for card in cards] == ["golden", "golden-embedding"]
-    assert live.get("/v1/models/golden-embedding").json() == cards[1]
+    assert [card["id"] for card in cards] == ["golden", "golden-base", "golden-embedding"]
+    assert live.get("/v1/models/golden-embedding").json() == cards[2]
     (row,) = embed(live, input="a", model="golden")
-    assert len(row) == cards[1]["dimensions"]
+    assert len(row) == cards[2]["dimensions"]
     assert live.post("/v1/embeddings", json={"input": "a", "model": "x"}).status_code == 404
     chat = {"model": "golden-embedding", "messages": [{"role": "user", "content": "a"}]}
     response = live.post("/v1/chat/completions", json=chat)

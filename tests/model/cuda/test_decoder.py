@@ -19,6 +19,7 @@ from pandagpt.model.cuda.graphs import Captured, DecodeGraphs, sizes_of
 from pandagpt.model.cuda.passes import Pass, TorchPass
 from pandagpt.model.kv_cache import KVCache, Span
 from pandagpt.model.llama import Llama
+from pandagpt.model.lora import LowRank
 
 CONFIG = LlamaConfig(
     hidden_size=16,
@@ -135,6 +136,21 @@ def test_a_step_that_reads_a_prompt_is_torchs(llama: CudaLlama) -> None:
         flat, positions = torch.arange(6), torch.tensor([4, 0, 1, 2, 3, 4])
         hidden = model(model.embed(flat), positions, used, 1, [Span(1, 0, 5)])
         results.append(model.logits(hidden))
+    assert torch.equal(*results)
+
+
+def test_a_step_with_another_model_is_torchs() -> None:
+    """One row of the merged model, one of another on the same weights."""
+    low_rank = LowRank(torch.randn(2, CONFIG.hidden_size), torch.randn(CONFIG.hidden_size, 2))
+    results = []
+    for kind in (CudaLlama, Llama):
+        model = llama_of(CONFIG, kind)
+        number = model.add_difference({"model.layers.1.self_attn.q_proj.weight": low_rank})
+        cache = model.new_cache(2, 40)
+        fill(model, cache, [4, 9])
+        embeds, positions = model.embed(torch.tensor([3, 4])), torch.tensor([4, 9])
+        results.append(model(embeds, positions, cache, 2, [], {number: [1]}))
+        assert not torch.equal(results[-1], model(embeds, positions, cache, 2, []))
     assert torch.equal(*results)
 
 

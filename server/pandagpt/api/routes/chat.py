@@ -9,37 +9,95 @@ from fastapi.responses import JSONResponse
 from pandagpt.api.body import read_body
 from pandagpt.api.completion import ChunkStream, Heading, whole
 from pandagpt.api.generation import Generation, Usage, start, unless_gone
+from pandagpt.api.openapi import describe
 from pandagpt.api.sampling import sampling_params
+from pandagpt.api.schemas.answers import ChatCompletion, ChatCompletionChunk
 from pandagpt.api.schemas.chat import ChatRequest, StreamOptions
 from pandagpt.api.sse import EventStream
 from pandagpt.api.state import caller_of, find_model, log_of, state_of
+from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import GenerateRequest
 
 router = APIRouter(prefix="/v1/chat", tags=["chat"])
 
-EXAMPLE: dict[str, Any] = {
-    "messages": [
-        {
-            "role": "user",
-            "content": [
-                {"type": "text", "text": "What is this?"},
-                {"type": "image_url", "image_url": {"url": "data:image/png;base64,..."}},
-            ],
-        }
-    ]
+EXAMPLES: dict[str, Any] = {
+    "A sound": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "audio_url", "audio_url": {"url": "sample://frog.wav"}},
+                    {"type": "text", "text": "What can you hear?"},
+                ],
+            }
+        ],
+        "temperature": 0,
+    },
+    "A streamed answer": {
+        "messages": [{"role": "user", "content": "What does a frog do?"}],
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    },
+    "A picture and a sound": {
+        "messages": [
+            {
+                "role": "user",
+                "content": [
+                    {"type": "image_url", "image_url": {"url": "sample://red_car.png"}},
+                    {"type": "audio_url", "audio_url": {"url": "sample://frog.wav"}},
+                    {"type": "text", "text": "What do you notice?"},
+                ],
+            }
+        ],
+        "fusion": "interleave",
+        "temperature": 0,
+    },
+    "A tool, streamed": {
+        "messages": [{"role": "user", "content": "What is it?"}],
+        "tools": [
+            {
+                "type": "function",
+                "function": {
+                    "name": "report",
+                    "parameters": {
+                        "type": "object",
+                        "properties": {"thing": {"enum": ["bird", "car", "frog"]}},
+                        "required": ["thing"],
+                    },
+                },
+            }
+        ],
+        "tool_choice": "required",
+        "temperature": 0,
+        "stream": True,
+    },
+    "A schema": {
+        "messages": [{"role": "user", "content": "What is it?"}],
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "thing", "schema": {"enum": ["bird", "car", "frog"]}},
+        },
+        "temperature": 0,
+    },
 }
-BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 
 
-@router.post("/completions", openapi_extra={"requestBody": BODY})
+@router.post(
+    "/completions",
+    **describe(ChatCompletion, ChatRequest, EXAMPLES, chunk=ChatCompletionChunk),
+)
 async def create_chat_completion(request: Request) -> Response:
+    """A conversation with media in, an answer out, whole or streamed."""
     chat = await read_body(request, ChatRequest)
     generation = await unless_gone(request.receive, _start(request, chat))
+    # They may hold a body of many megabytes, and the answer may take minutes.
+    chat = chat.model_copy(update={"messages": []})
     heading = Heading(chat.model or state_of(request).holder.serving.model.id)
     if chat.stream:
         return _stream(request, chat, generation, heading)
     try:
-        answer = whole(generation, heading, chat.n, chat.logprobs)
+        answer = whole(generation, heading, chat.n, chat.logprobs, Toolbox.of(chat))
         return JSONResponse(await unless_gone(request.receive, answer))
     finally:
         generation.close()
@@ -57,7 +115,13 @@ async def _start(request: Request, chat: ChatRequest) -> Generation:
         # A client may send one id twice, and the engine must tell its requests apart.
         engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
         wanted = GenerateRequest(
-            engine_id, given.prompt, given.media, params, chat.n, cache_salt=caller_of(request)
+            engine_id,
+            given.prompt,
+            given.media,
+            params,
+            chat.n,
+            cache_salt=caller_of(request),
+            model=model.variant,
         )
         return await start(serving.engine, wanted, usage)
 
@@ -67,6 +131,10 @@ def _stream(
 ) -> EventStream:
     log = log_of(request)
     options = chat.stream_options or StreamOptions()
-    chunks = ChunkStream(generation, heading, chat.n, chat.logprobs, options, log.request_id)
+    toolbox = Toolbox.of(chat)
+    readers = [toolbox.reader() for _ in range(chat.n)] if toolbox else []
+    chunks = ChunkStream(
+        generation, heading, chat.n, chat.logprobs, options, log.request_id, readers
+    )
     interval = state_of(request).settings.sse_keep_alive_interval
     return EventStream(chunks.frames(), generation.close, interval)

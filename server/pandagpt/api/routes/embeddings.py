@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 from pandagpt.api.body import read_body
 from pandagpt.api.embedding import encoded, read_items, vectors
 from pandagpt.api.generation import unless_gone
+from pandagpt.api.openapi import describe
+from pandagpt.api.schemas.answers import EmbeddingList
 from pandagpt.api.schemas.embeddings import EmbeddingsRequest
 from pandagpt.api.serving import EmbeddingModel
 from pandagpt.api.state import caller_of, find_embedding_model, log_of, state_of
@@ -17,14 +19,16 @@ from pandagpt.errors import InvalidValue
 
 router = APIRouter(prefix="/v1/embeddings", tags=["embeddings"])
 
-EXAMPLE: dict[str, Any] = {
-    "input": ["a frog", {"content": [{"type": "audio_url", "audio_url": "sample://frog.wav"}]}]
+EXAMPLES: dict[str, Any] = {
+    "A text and a sound": {
+        "input": ["a frog", {"content": [{"type": "audio_url", "audio_url": "sample://frog.wav"}]}]
+    }
 }
-BODY = {"required": True, "content": {"application/json": {"example": EXAMPLE}}}
 
 
-@router.post("", openapi_extra={"requestBody": BODY})
+@router.post("", **describe(EmbeddingList, EmbeddingsRequest, EXAMPLES))
 async def create_embeddings(request: Request) -> JSONResponse:
+    """Vectors of texts and media of every kind, all in one space."""
     wanted = await read_body(request, EmbeddingsRequest)
     return JSONResponse(await unless_gone(request.receive, _embed(request, wanted)))
 

@@ -11,6 +11,8 @@ from starlette.responses import StreamingResponse
 
 from pandagpt.api.file_store import StoredFile, Upload
 from pandagpt.api.multipart import FILE_FIELD, FormReader
+from pandagpt.api.openapi import describe
+from pandagpt.api.schemas.answers import DeletedFile, File, FileList
 from pandagpt.api.schemas.files import PURPOSES, FileListQuery, UploadFields, file_object
 from pandagpt.api.schemas.request import validated
 from pandagpt.api.state import caller_of, state_of
@@ -36,7 +38,7 @@ FORM: dict[str, Any] = {
 BODY = {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}
 
 
-@router.post("", openapi_extra={"requestBody": BODY})
+@router.post("", **describe(File, body=BODY, errors=(400, 413, 415, 500, 503)))
 async def upload_file(request: Request) -> dict[str, Any]:
     form = _form(request)
     upload = await run_in_threadpool(state_of(request).files.begin, caller_of(request))
@@ -92,7 +94,7 @@ def _nested(fields: dict[str, str]) -> dict[str, Any]:
     return plain
 
 
-@router.get("")
+@router.get("", **describe(FileList, query=FileListQuery, errors=(400, 404, 500)))
 async def list_files(request: Request) -> dict[str, Any]:
     query = validated(FileListQuery, dict(request.query_params))
     files = await run_in_threadpool(state_of(request).files.of, caller_of(request))
@@ -119,13 +121,13 @@ def _after(files: list[StoredFile], file_id: str) -> list[StoredFile]:
     return files[ids.index(file_id) + 1 :]
 
 
-@router.get("/{file_id}")
+@router.get("/{file_id}", **describe(File, errors=(404, 500)))
 async def retrieve_file(request: Request, file_id: str) -> dict[str, Any]:
     files = state_of(request).files
     return file_object(await run_in_threadpool(files.get, file_id, caller_of(request)))
 
 
-@router.get("/{file_id}/content")
+@router.get("/{file_id}/content", **describe(None, errors=(404, 500)))
 async def file_content(request: Request, file_id: str) -> Response:
     files, caller = state_of(request).files, caller_of(request)
     file = await run_in_threadpool(files.get, file_id, caller)
@@ -145,7 +147,7 @@ def _pieces(content: BinaryIO) -> Iterator[bytes]:
             yield piece
 
 
-@router.delete("/{file_id}")
+@router.delete("/{file_id}", **describe(DeletedFile, errors=(404, 500)))
 async def delete_file(request: Request, file_id: str) -> dict[str, Any]:
     files = state_of(request).files
     await run_in_threadpool(files.delete, file_id, caller_of(request))

@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from pandagpt.api.body import read_body
+from pandagpt.api.openapi import describe
+from pandagpt.api.schemas.answers import Text, Tokens
 from pandagpt.api.schemas.tokens import DetokenizeRequest, TokenizeRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.state import find_model, state_of
@@ -14,13 +16,11 @@ from pandagpt.errors import InvalidValue, MissingParameter
 
 router = APIRouter(tags=["tokens"])
 
-TEXT: dict[str, Any] = {"prompt": "What is this?"}
-TEXT_BODY = {"required": True, "content": {"application/json": {"example": TEXT}}}
-TOKENS: dict[str, Any] = {"tokens": [1, 2]}
-TOKENS_BODY = {"required": True, "content": {"application/json": {"example": TOKENS}}}
+TEXT: dict[str, Any] = {"A text": {"prompt": "What is this?"}}
+TOKENS: dict[str, Any] = {"Two tokens": {"tokens": [1, 2]}}
 
 
-@router.post("/tokenize", openapi_extra={"requestBody": TEXT_BODY})
+@router.post("/tokenize", **describe(Tokens, TokenizeRequest, TEXT))
 async def tokenize(request: Request) -> dict[str, Any]:
     """Of messages: exactly the prompt of that chat; a medium's slot is shown as token 0."""
     wanted = await read_body(request, TokenizeRequest)
@@ -46,7 +46,7 @@ async def _tokens(request: Request, wanted: TokenizeRequest, model: ServedModel)
     return await intake.token_ids(wanted.prompt, model, has_special=wanted.add_special_tokens)
 
 
-@router.post("/detokenize", openapi_extra={"requestBody": TOKENS_BODY})
+@router.post("/detokenize", **describe(Text, DetokenizeRequest, TOKENS))
 async def detokenize(request: Request) -> dict[str, Any]:
     """Special tokens are written out, as vLLM does."""
     wanted = await read_body(request, DetokenizeRequest)

@@ -12,6 +12,8 @@ from pydantic_core import PydanticCustomError
 
 from pandagpt.api.schemas.parts import ContentPart
 from pandagpt.api.schemas.request import UNSUPPORTED, RequestModel, refused
+from pandagpt.api.schemas.response_format import ResponseFormat
+from pandagpt.api.schemas.tools import NamedTool, ToolChoice, Tools, find_tool
 
 MAX_MESSAGES = 2048
 MAX_PARTS = 2048
@@ -30,7 +32,6 @@ INERT_FIELDS = frozenset(
         "prompt_cache_retention",
         "reasoning_effort",
         "verbosity",
-        "parallel_tool_calls",
         "prediction",
     }
 )
@@ -55,10 +56,8 @@ def _as_parts(value: Any) -> Any:
 
 # Lengths are bound to the list itself, inside: so a long list is refused at its first item
 # too many, and not after an error has been written for each.
-Content = Annotated[
-    Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS)],
-    BeforeValidator(_as_parts),
-]
+Parts = Annotated[list[ContentPart], Field(min_length=1, max_length=MAX_PARTS)]
+Content = Annotated[Parts, BeforeValidator(_as_parts, json_schema_input_type=str | Parts)]
 
 
 class FunctionCall(RequestModel):
@@ -97,21 +96,13 @@ def _text_only(value: Any) -> Any:
     return value
 
 
-def _no_forced_tool(value: Any) -> Any:
-    if value not in ("none", "auto"):
-        raise PydanticCustomError(
-            UNSUPPORTED, "Tools are not supported by this server yet; only 'none' or 'auto' is."
-        )
-    return value
-
-
-def _plain_text(value: Any) -> Any:
-    if not isinstance(value, dict) or value.get("type") != "text":
-        raise PydanticCustomError(
-            UNSUPPORTED,
-            "'response_format': this server supports only the type 'text' yet.",
-        )
-    return value
+def _of_these_tools(choice: ToolChoice, info: ValidationInfo) -> ToolChoice:
+    tools = info.data.get("tools", ())
+    if isinstance(choice, NamedTool):
+        find_tool(tools, choice.function.name)
+    elif choice == "required" and not tools:
+        raise PydanticCustomError("no_tools", "'required' needs 'tools'")
+    return choice
 
 
 def _token_bias(value: Any) -> Any:
@@ -122,8 +113,8 @@ def _token_bias(value: Any) -> Any:
     return value
 
 
-_NO_TOOLS = "Tools and functions are not supported by this server yet. Leave the field out."
-_NO_CONSTRAINT = "Constrained output is not supported by this server yet. Leave the field out."
+_USE_TOOLS = "This field is not supported by this server. Use 'tools' and 'tool_choice' instead."
+_USE_FORMAT = "This field is not supported by this server. Use 'response_format' instead."
 _NOT_HERE = "This field is not supported by this server. Leave it out."
 
 
@@ -149,7 +140,11 @@ class ChatRequest(RequestModel):
     presence_penalty: Annotated[float, _within(-2, 2)] = 0.0
     frequency_penalty: Annotated[float, _within(-2, 2)] = 0.0
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
-    stop: Annotated[Stops, BeforeValidator(_as_list), Field(default_factory=list)]
+    stop: Annotated[
+        Stops,
+        BeforeValidator(_as_list, json_schema_input_type=str | Stops),
+        Field(default_factory=list),
+    ]
     logit_bias: Annotated[Biases, BeforeValidator(_token_bias), Field(default_factory=dict)]
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -167,16 +162,17 @@ class ChatRequest(RequestModel):
     include_stop_str_in_output: bool = False
 
     modalities: Annotated[list[str] | None, BeforeValidator(_text_only)] = None
-    response_format: Annotated[dict[str, Any] | None, BeforeValidator(_plain_text)] = None
-    tool_choice: Annotated[str, BeforeValidator(_no_forced_tool)] = "none"
-    function_call: Annotated[str, BeforeValidator(_no_forced_tool)] = "none"
-    tools: Annotated[Any, refused(_NO_TOOLS)] = None
-    functions: Annotated[Any, refused(_NO_TOOLS)] = None
-    structured_outputs: Annotated[Any, refused(_NO_CONSTRAINT)] = None
-    guided_json: Annotated[Any, refused(_NO_CONSTRAINT)] = None
-    guided_regex: Annotated[Any, refused(_NO_CONSTRAINT)] = None
-    guided_choice: Annotated[Any, refused(_NO_CONSTRAINT)] = None
-    guided_grammar: Annotated[Any, refused(_NO_CONSTRAINT)] = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[Tools, Field(default_factory=list)]
+    tool_choice: Annotated[ToolChoice, AfterValidator(_of_these_tools)] = "auto"
+    parallel_tool_calls: bool = False
+    functions: Annotated[Any, refused(_USE_TOOLS)] = None
+    function_call: Annotated[Any, refused(_USE_TOOLS)] = None
+    structured_outputs: Annotated[Any, refused(_USE_FORMAT)] = None
+    guided_json: Annotated[Any, refused(_USE_FORMAT)] = None
+    guided_regex: Annotated[Any, refused(_USE_FORMAT)] = None
+    guided_choice: Annotated[Any, refused(_USE_FORMAT)] = None
+    guided_grammar: Annotated[Any, refused(_USE_FORMAT)] = None
     audio: Annotated[Any, refused("This model answers in text only. Leave 'audio' out.")] = None
     web_search_options: Annotated[Any, refused("This server does not search the web.")] = None
     echo: Annotated[Any, refused(_NOT_HERE)] = None

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from pandagpt.api.schemas.chat import Content, Message
+from pandagpt.api.schemas.parts import NonEmpty
 from pandagpt.api.schemas.request import RequestModel
 
 MAX_ITEMS = 256
@@ -41,11 +42,15 @@ def _as_item(item: Any) -> Any:
     return {"content": item}
 
 
+NUM_ITEMS = Field(min_length=1, max_length=MAX_ITEMS)
+Texts = NonEmpty | Annotated[list[NonEmpty | EmbeddingItem], NUM_ITEMS]
+
+
 class EmbeddingsRequest(RequestModel):
     model: str = ""
     input: Annotated[
-        Annotated[list[EmbeddingItem], Field(min_length=1, max_length=MAX_ITEMS)] | None,
-        BeforeValidator(_as_items),
+        Annotated[list[EmbeddingItem], NUM_ITEMS] | None,
+        BeforeValidator(_as_items, json_schema_input_type=Texts | None),
     ] = None
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
     encoding_format: Literal["float", "base64"] = "float"

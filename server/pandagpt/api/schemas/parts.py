@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from pandagpt.api.schemas.long_text import LongText
 from pandagpt.api.schemas.request import RequestModel
 
 AudioFormat = Literal["wav", "mp3", "flac", "ogg", "m4a"]
@@ -31,7 +32,7 @@ class RefusalPart(RequestModel):
 class Source(RequestModel):
     """Where a medium's bytes come from: a URL, or a file that was uploaded before."""
 
-    url: NonEmpty | None = None
+    url: NonEmpty | LongText | None = None
     file_id: NonEmpty | None = None
 
     @model_validator(mode="after")
@@ -59,7 +60,7 @@ class ImuSource(Source):
 
 def _as_source(value: Any) -> Any:
     """A plain string is taken as the URL: undocumented at OpenAI, yet clients send it."""
-    return {"url": value} if isinstance(value, str) else value
+    return {"url": value} if isinstance(value, (str, LongText)) else value
 
 
 class MediaPart(RequestModel):
@@ -68,36 +69,48 @@ class MediaPart(RequestModel):
 
 class ImagePart(MediaPart):
     type: Literal["image_url"]
-    image_url: Annotated[ImageSource, BeforeValidator(_as_source)]
+    image_url: Annotated[
+        ImageSource, BeforeValidator(_as_source, json_schema_input_type=ImageSource | NonEmpty)
+    ]
 
 
 class VideoPart(MediaPart):
     type: Literal["video_url"]
-    video_url: Annotated[Source, BeforeValidator(_as_source)]
+    video_url: Annotated[
+        Source, BeforeValidator(_as_source, json_schema_input_type=Source | NonEmpty)
+    ]
 
 
 class AudioUrlPart(MediaPart):
     type: Literal["audio_url"]
-    audio_url: Annotated[Source, BeforeValidator(_as_source)]
+    audio_url: Annotated[
+        Source, BeforeValidator(_as_source, json_schema_input_type=Source | NonEmpty)
+    ]
 
 
 class ThermalPart(MediaPart):
     type: Literal["thermal_url"]
-    thermal_url: Annotated[Source, BeforeValidator(_as_source)]
+    thermal_url: Annotated[
+        Source, BeforeValidator(_as_source, json_schema_input_type=Source | NonEmpty)
+    ]
 
 
 class DepthPart(MediaPart):
     type: Literal["depth_url"]
-    depth_url: Annotated[DepthSource, BeforeValidator(_as_source)]
+    depth_url: Annotated[
+        DepthSource, BeforeValidator(_as_source, json_schema_input_type=DepthSource | NonEmpty)
+    ]
 
 
 class ImuUrlPart(MediaPart):
     type: Literal["imu_url"]
-    imu_url: Annotated[ImuSource, BeforeValidator(_as_source)]
+    imu_url: Annotated[
+        ImuSource, BeforeValidator(_as_source, json_schema_input_type=ImuSource | NonEmpty)
+    ]
 
 
 class InputAudio(RequestModel):
-    data: str
+    data: str | LongText
     format: AudioFormat
 
 
@@ -107,7 +120,7 @@ class InputAudioPart(MediaPart):
 
 
 class InputImu(RequestModel):
-    data: str
+    data: str | LongText
     format: ImuFormat
     sample_rate: SampleRate | None = None
 
@@ -118,7 +131,7 @@ class InputImuPart(MediaPart):
 
 
 class FileSource(RequestModel):
-    file_data: NonEmpty | None = None
+    file_data: NonEmpty | LongText | None = None
     file_id: NonEmpty | None = None
     filename: str | None = None
     modality: Literal["image", "video", "audio", "depth", "thermal", "imu"] | None = None

@@ -5,13 +5,16 @@ Error messages name the field by its path in the body and never repeat media.
 """
 
 import re
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError, from_json
 
+from pandagpt.api.schemas.long_text import LongText, hoist, restore
 from pandagpt.errors import (
     InvalidJson,
+    InvalidSchema,
     InvalidValue,
     MissingParameter,
     RequestError,
@@ -27,12 +30,14 @@ MAX_ECHO_CHARS = 64
 
 UNSUPPORTED = "unsupported_value"
 UNKNOWN_PART = "unsupported_content_type"
+UNUSABLE_SCHEMA = "invalid_schema"
 
 ERROR_CLASSES: dict[str, type[RequestError]] = {
     "missing": MissingParameter,
     "union_tag_not_found": MissingParameter,
     UNSUPPORTED: UnsupportedValue,
     UNKNOWN_PART: UnsupportedContentType,
+    UNUSABLE_SCHEMA: InvalidSchema,
     "union_tag_invalid": UnsupportedContentType,
 }
 
@@ -66,13 +71,26 @@ class RequestModel(BaseModel):
     def _null_is_absent(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        return {name: value for name, value in data.items() if value is not None}
+        return {
+            name: str(value)
+            if isinstance(value, LongText) and name not in _long_fields(cls)
+            else value
+            for name, value in data.items()
+            if value is not None
+        }
+
+
+@cache
+def _long_fields(model: type[BaseModel]) -> frozenset[str]:
+    """The fields that take a long text as it lies in the body; the others get a string."""
+    fields = model.model_fields.items()
+    return frozenset(name for name, field in fields if LongText in get_args(field.annotation))
 
 
 Model = TypeVar("Model", bound=RequestModel)
 
 
-def parse_body(model: type[Model], body: bytes) -> Model:
+def parse_body(model: type[Model], body: bytes | bytearray) -> Model:
     """Raises InvalidJson, InvalidValue, MissingParameter, UnsupportedValue or
     UnsupportedContentType."""
     return validated(model, _read_json(body))
@@ -86,16 +104,17 @@ def validated(model: type[Model], data: dict[str, Any]) -> Model:
         raise request_error(error.errors(include_url=False)[0], data) from None
 
 
-def _read_json(body: bytes) -> dict[str, Any]:
-    _check_num_values(body)
+def _read_json(body: bytes | bytearray) -> dict[str, Any]:
+    rest, texts = hoist(body)
+    _check_num_values(rest)
     try:
-        data = from_json(body, allow_inf_nan=False, cache_strings="none")
+        data = from_json(rest, allow_inf_nan=False, cache_strings="none")
     except ValueError as error:
         raise InvalidJson(f"The body is not valid JSON: {error}.") from None
     if not isinstance(data, dict):
         raise InvalidJson(f"The body must be a JSON object, not {_kind(data)}.")
     _check_nesting(data)
-    return data
+    return restore(data, texts) if texts else data
 
 
 def _check_num_values(body: bytes) -> None:
@@ -203,4 +222,4 @@ def refused(remedy: str) -> BeforeValidator:
             return
         raise PydanticCustomError(UNSUPPORTED, "{remedy}", {"remedy": remedy})
 
-    return BeforeValidator(refuse)
+    return BeforeValidator(refuse, json_schema_input_type=None)

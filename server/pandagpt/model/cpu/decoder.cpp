@@ -54,12 +54,28 @@ struct Layer {
 
 struct Model {
   int32_t hidden, inner, num_layers, num_heads, num_kv_heads, head_dim;
-  int32_t weight_type, kv_type, num_threads;
+  int32_t weight_type, patch_type, kv_type, num_threads;
   float eps;
   const float* rotary;  // [position][2][head_dim]: cosines, and sines that bear the signs
   const float* norm;
   const Layer* layers;
   Matrix head;
+};
+
+enum Place : int32_t { QKV, OUT, GATE_UP, DOWN, NUM_PLACES };
+
+// Another model on the same weights: b (a x) is added to a fused matrix' outputs from `first` on.
+struct Patch {
+  Matrix a, b;
+  int32_t first;
+};
+
+// One such model's patches, and the tokens of the batch that are its own.
+struct Patched {
+  const Patch* patches;   // by layer and place
+  const int32_t* starts;  // [num_layers * NUM_PLACES + 1]: where those of each begin
+  const int32_t* tokens;
+  int32_t num_tokens;
 };
 
 struct Cache {
@@ -249,12 +265,17 @@ void multiply(const float* a, int m, const Matrix& b, float* c, bool add, int nu
   }
 }
 
-void multiply(const Model& model, const float* a, int m, const Matrix& b, float* c, bool add) {
-  switch (model.weight_type) {
-    case FLOAT: return multiply<float>(a, m, b, c, add, model.num_threads);
-    case HALF: return multiply<half>(a, m, b, c, add, model.num_threads);
-    case INT8: return multiply<int8_t>(a, m, b, c, add, model.num_threads);
+void multiply(int32_t type, const float* a, int m, const Matrix& b, float* c, bool add,
+              int num_threads) {
+  switch (type) {
+    case FLOAT: return multiply<float>(a, m, b, c, add, num_threads);
+    case HALF: return multiply<half>(a, m, b, c, add, num_threads);
+    case INT8: return multiply<int8_t>(a, m, b, c, add, num_threads);
   }
+}
+
+void multiply(const Model& model, const float* a, int m, const Matrix& b, float* c, bool add) {
+  multiply(model.weight_type, a, m, b, c, add, model.num_threads);
 }
 
 // -- one token
@@ -370,7 +391,39 @@ void attend(const float* q, const KV* keys, const KV* values, int length, int di
 struct Batch {
   int num_tokens;
   const int32_t *rows, *positions;
+  int num_patched;
+  const Patched* patched;
 };
+
+// To `y` [token][y_width], what a layer's fused matrix has made of `x` [token][x_width], is added
+// what the models of some tokens make of it besides. The tokens of one stand together meanwhile.
+void patch(const Model& model, const Batch& batch, int layer, Place place, const float* x,
+           int x_width, float* y, int y_width) {
+  std::vector<float> inputs, inner, outputs;
+  for (const Patched* p = batch.patched; p < batch.patched + batch.num_patched; ++p) {
+    const int32_t* range = p->starts + layer * NUM_PLACES + place;
+    if (range[0] == range[1]) continue;
+    const int n = p->num_tokens;
+    inputs.resize(size_t(n) * x_width);
+    for (int i = 0; i < n; ++i)
+      std::copy_n(x + size_t(p->tokens[i]) * x_width, x_width, inputs.data() + size_t(i) * x_width);
+    for (int number = range[0]; number < range[1]; ++number) {
+      const Patch& patch = p->patches[number];
+      const int width = patch.b.num_out;
+      inner.resize(size_t(n) * patch.a.num_out);
+      outputs.resize(size_t(n) * width);
+      const auto product = [&](const float* a, const Matrix& b, float* c) {
+        multiply(model.patch_type, a, n, b, c, false, model.num_threads);
+      };
+      product(inputs.data(), patch.a, inner.data());
+      product(inner.data(), patch.b, outputs.data());
+      for (int i = 0; i < n; ++i) {
+        float* to = y + size_t(p->tokens[i]) * y_width + patch.first;
+        for (int j = 0; j < width; ++j) to[j] += outputs[size_t(i) * width + j];
+      }
+    }
+  }
+}
 
 template <class KV>
 void attention(const Model& model, int layer, const Cache& cache, const Batch& batch, float* qkv,
@@ -424,20 +477,25 @@ void update(const Model& model, int index, const Cache& cache, const Batch& batc
             Scratch& scratch) {
   const Layer& layer = model.layers[index];
   const int n = batch.num_tokens, width = model.hidden;
-  float* normed = scratch.normed.data();
+  float *normed = scratch.normed.data(), *qkv = scratch.qkv.data();
+  float *mixed = scratch.mixed.data(), *gate_up = scratch.gate_up.data();
+  float* gated = scratch.gated.data();
+  const auto product = [&](const float* x, const Matrix& weights, Place place, float* y, bool add) {
+    multiply(model, x, n, weights, y, add);
+    patch(model, batch, index, place, x, weights.num_in, y, weights.num_out);
+  };
   for (int i = 0; i < n; ++i)
     normalize(hidden + i * width, layer.attention_norm, model.eps, width, normed + i * width);
-  multiply(model, normed, n, layer.qkv, scratch.qkv.data(), false);
-  attention<KV>(model, index, cache, batch, scratch.qkv.data(), scratch.mixed.data());
-  multiply(model, scratch.mixed.data(), n, layer.out, hidden, true);
+  product(normed, layer.qkv, QKV, qkv, false);
+  attention<KV>(model, index, cache, batch, qkv, mixed);
+  product(mixed, layer.out, OUT, hidden, true);
   for (int i = 0; i < n; ++i)
     normalize(hidden + i * width, layer.mlp_norm, model.eps, width, normed + i * width);
-  multiply(model, normed, n, layer.gate_up, scratch.gate_up.data(), false);
+  product(normed, layer.gate_up, GATE_UP, gate_up, false);
 #pragma omp parallel for num_threads(model.num_threads) if (model.num_threads > 1) schedule(static)
   for (int i = 0; i < n; ++i)
-    gate(scratch.gate_up.data() + size_t(i) * 2 * model.inner, model.inner,
-         scratch.gated.data() + size_t(i) * model.inner);
-  multiply(model, scratch.gated.data(), n, layer.down, hidden, true);
+    gate(gate_up + size_t(i) * 2 * model.inner, model.inner, gated + size_t(i) * model.inner);
+  product(gated, layer.down, DOWN, hidden, true);
 }
 
 template <class W>
@@ -471,10 +529,11 @@ void pack(const float* weights, int32_t num_out, int32_t num_in, int32_t type, c
 }
 
 // `hidden` [n][hidden]: embeddings in, states after the last norm out. Token i stands at
-// `positions[i]` of cache row `rows[i]`; a row's tokens come in order.
+// `positions[i]` of cache row `rows[i]`; a row's tokens come in order. Those that `patched` names
+// are of other models than the one whose weights these are.
 void forward(const Model* model, const Cache* cache, int32_t n, const int32_t* rows,
-             const int32_t* positions, float* hidden) {
-  const Batch batch{n, rows, positions};
+             const int32_t* positions, int32_t num_patched, const Patched* patched, float* hidden) {
+  const Batch batch{n, rows, positions, num_patched, patched};
   Scratch scratch(*model, n);
   for (int layer = 0; layer < model->num_layers; ++layer) {
     if (model->kv_type == HALF)

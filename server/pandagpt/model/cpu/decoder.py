@@ -9,6 +9,7 @@ Axes: N tokens of the flat batch, H hidden, V vocabulary.
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.cpu.compiler import library
 from pandagpt.model.kv_cache import KVCache, Span, rows_of
+from pandagpt.model.lora import Difference
+from pandagpt.model.patch import NOBODY, PLACES, Patch, Patched, patches_of
 from pandagpt.model.rotary import rotary_table
 
 CpuWeights = Literal["float32", "float16", "int8"]
@@ -56,6 +59,7 @@ class _Model(ctypes.Structure):
         ("num_kv_heads", ctypes.c_int32),
         ("head_dim", ctypes.c_int32),
         ("weight_type", ctypes.c_int32),
+        ("patch_type", ctypes.c_int32),
         ("kv_type", ctypes.c_int32),
         ("num_threads", ctypes.c_int32),
         ("eps", ctypes.c_float),
@@ -64,6 +68,32 @@ class _Model(ctypes.Structure):
         ("layers", ctypes.POINTER(_Layer)),
         ("head", _Matrix),
     )
+
+
+class _Patch(ctypes.Structure):
+    _fields_ = (("a", _Matrix), ("b", _Matrix), ("first", ctypes.c_int32))
+
+
+class _Patched(ctypes.Structure):
+    _fields_ = (
+        ("patches", ctypes.POINTER(_Patch)),
+        ("starts", ctypes.POINTER(ctypes.c_int32)),
+        ("tokens", ctypes.POINTER(ctypes.c_int32)),
+        ("num_tokens", ctypes.c_int32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    """`patches` in the order of layers and places, and where those of each begin."""
+
+    patches: ctypes.Array[_Patch]
+    starts: ctypes.Array[ctypes.c_int32]
+
+    def of(self, tokens: Sequence[int]) -> _Patched:
+        return _Patched(
+            self.patches, self.starts, (ctypes.c_int32 * len(tokens))(*tokens), len(tokens)
+        )
 
 
 class _Cache(ctypes.Structure):
@@ -84,7 +114,10 @@ class CpuLlama:
         self.config = config
         self._library = compiled
         self._weights: CpuWeights = weights
+        # The low ranks of other models are not worth eight bits: they are small, and sums of all.
+        self._patch_weights: CpuWeights = "float16" if weights == "int8" else weights
         self._owned: list[Tensor] = []
+        self._differences: list[_Difference] = []
         self.device, self.dtype = torch.device("cpu"), torch.float32
         # float16 weights lose nothing of a checkpoint published so; halved keys and values would.
         self._kv_dtype = torch.float16 if weights == "int8" else torch.float32
@@ -114,6 +147,7 @@ class CpuLlama:
         cache: KVCache,
         num_decodes: int,
         spans: Sequence[Span],
+        patched: Patched = NOBODY,
     ) -> Tensor:
         """As `Llama.forward`."""
         rows_N = torch.tensor(rows_of(num_decodes, spans), dtype=torch.int32)
@@ -122,12 +156,15 @@ class CpuLlama:
         hidden_NH = embeds_NH.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
         self._model.num_threads = torch.get_num_threads()
         slab = _Cache(cache.slab.data_ptr(), cache.num_rows, cache.capacity)
+        groups = [self._differences[number].of(tokens) for number, tokens in patched.items()]
         self._library.forward(
             ctypes.byref(self._model),
             ctypes.byref(slab),
             len(rows_N),
             _address(rows_N),
             _address(positions_N),
+            len(groups),
+            (_Patched * len(groups))(*groups) if groups else None,
             _address(hidden_NH),
         )
         return hidden_NH
@@ -144,6 +181,20 @@ class CpuLlama:
 
     # -- weights
 
+    def add_difference(self, difference: Difference) -> int:
+        """As `Llama.add_difference`."""
+        placed = patches_of(difference, self.config)
+        packed: list[_Patch] = []
+        starts = [0]
+        for layer in range(self.config.num_hidden_layers):
+            for place in PLACES:
+                packed += [self._pack_patch(patch) for patch in placed.get((layer, place), ())]
+                starts.append(len(packed))
+        self._differences.append(
+            _Difference((_Patch * len(packed))(*packed), (ctypes.c_int32 * len(starts))(*starts))
+        )
+        return len(self._differences) - 1
+
     def _read(self, state: Mapping[str, Tensor]) -> _Model:
         config, count = self.config, self.config.num_hidden_layers
         layers = [self._read_layer(state, f"model.layers.{i}.") for i in range(count)]
@@ -156,18 +207,20 @@ class CpuLlama:
             num_kv_heads=config.num_key_value_heads,
             head_dim=config.head_dim,
             weight_type=_TYPES[self._weights],
+            patch_type=_TYPES[self._patch_weights],
             kv_type=_TYPES["float32" if self._kv_dtype is torch.float32 else "float16"],
             eps=config.rms_norm_eps,
             rotary=self._own(rotary_table(config)),
             norm=self._own(state["model.norm.weight"]),
             layers=(_Layer * count)(*layers),
-            head=self._pack(state[head]),
+            head=self._pack(state[head], self._weights),
         )
 
     def _read_layer(self, state: Mapping[str, Tensor], prefix: str) -> _Layer:
         def matrix(*names: str) -> _Matrix:
             parts = [state[f"{prefix}{name}.weight"].float() for name in names]
-            return self._pack(torch.cat(parts) if len(parts) > 1 else parts[0])
+            weight = torch.cat(parts) if len(parts) > 1 else parts[0]
+            return self._pack(weight, self._weights)
 
         return _Layer(
             attention_norm=self._own(state[f"{prefix}input_layernorm.weight"]),
@@ -183,23 +236,27 @@ class CpuLlama:
         self._owned.append(tensor.to(torch.float32, copy=True).contiguous())
         return self._owned[-1].data_ptr()
 
-    def _pack(self, weight: Tensor) -> _Matrix:
+    def _pack_patch(self, patch: Patch) -> _Patch:
+        a, b = (self._pack(matrix, self._patch_weights) for matrix in (patch.a, patch.b))
+        return _Patch(a, b, patch.first)
+
+    def _pack(self, weight: Tensor, kind: CpuWeights) -> _Matrix:
         weight = weight.float().contiguous()
         num_out, num_in = weight.shape
         scales = None
-        if self._weights == "int8":
+        if kind == "int8":
             # A row of zeros has scale 1: nothing is divided by 0.
             largest = weight.abs().amax(dim=1)
             scales = self._own(torch.where(largest > 0, largest / _INT8_MAX, 1.0))
         panel = self._library.panel_width()
         padded = -(-num_out // panel) * panel
-        data = torch.empty(padded * num_in * _BYTES[self._weights], dtype=torch.uint8)
+        data = torch.empty(padded * num_in * _BYTES[kind], dtype=torch.uint8)
         self._owned.append(data)
         self._library.pack(
             _address(weight),
             num_out,
             num_in,
-            _TYPES[self._weights],
+            _TYPES[kind],
             ctypes.c_void_p(scales),
             _address(data),
         )

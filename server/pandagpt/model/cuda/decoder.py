@@ -1,7 +1,8 @@
 """LLaMA on a GPU: torch's decoder, whose decode steps are captured once and then replayed.
 
 The face of `llama.Llama`. What is captured checks itself against torch's step first; what does
-not agree, or cannot be captured or run, is not used. Steps that also read prompts are torch's.
+not agree, or cannot be captured or run, is not used. Steps that also read prompts, or that
+other models than the merged one take part in, are torch's.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -15,6 +16,7 @@ from pandagpt.model.cuda.graphs import Capture, CudaCapture, DecodeGraphs
 from pandagpt.model.cuda.passes import Pass, TorchPass
 from pandagpt.model.kv_cache import KVCache, Span
 from pandagpt.model.llama import Llama
+from pandagpt.model.patch import NOBODY, Patched
 
 log = get_logger()
 
@@ -47,11 +49,13 @@ class CudaLlama(Llama):
         cache: KVCache,
         num_decodes: int,
         spans: Sequence[Span],
+        patched: Patched = NOBODY,
     ) -> Tensor:
         """As `Llama.forward`; the hidden states may be overwritten by the next call."""
-        if self.graphs is None or self.graphs.cache is not cache or spans:
-            return super().forward(embeds_NH, positions_N, cache, num_decodes, spans)
-        return self.graphs(embeds_NH, positions_N)
+        graphs = self.graphs
+        if graphs is None or graphs.cache is not cache or spans or patched:
+            return super().forward(embeds_NH, positions_N, cache, num_decodes, spans, patched)
+        return graphs(embeds_NH, positions_N)
 
     def _fastest(self, cache: KVCache) -> DecodeGraphs | None:
         """Of the ways that work, told by their smallest and their largest step."""

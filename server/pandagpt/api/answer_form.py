@@ -1,0 +1,82 @@
+"""What a request says of its answer's form, as one grammar: `response_format` and tools."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pandagpt.api.schema_cost import check_cost
+from pandagpt.api.schemas.chat import ChatRequest
+from pandagpt.api.tools import NO_CALL_RULE, Toolbox
+from pandagpt.engine.grammar import compiler_of, json_rule
+from pandagpt.engine.request import Grammar
+from pandagpt.errors import InvalidSchema
+from pandagpt.model.tokenizer import Tokenizer
+
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerForm:
+    """`is_free`: it may be plain text, which the prompt's own stop ends."""
+
+    grammar: Grammar | None = None
+    is_free: bool = True
+
+    @classmethod
+    def of(cls, chat: ChatRequest) -> "AnswerForm":
+        """Raises InvalidSchema."""
+        check_cost(_schemas(chat))
+        toolbox, schema = Toolbox.of(chat), _schema(chat)
+        if toolbox is not None:
+            return _with_calls(toolbox, schema)
+        if schema is not None:
+            return cls(Grammar(f"answer: {json_rule(schema)}"), is_free=False)
+        return cls()
+
+
+def check_form(chat: ChatRequest, tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Compiles the grammar once, which may take a while. Raises InvalidSchema with its place."""
+    if (grammar := AnswerForm.of(chat).grammar) is None:
+        return
+    compiler = compiler_of(tokenizer, vocab_size)
+    try:
+        compiler.check(grammar)
+    except InvalidSchema:
+        for param, schema in _schemas(chat):
+            try:
+                compiler.check(Grammar(f"answer: {json_rule(schema)}"))
+            except InvalidSchema as error:
+                raise error.at(param) from None
+        raise
+
+
+def _with_calls(toolbox: Toolbox, schema: dict[str, Any] | None) -> AnswerForm:
+    calls = "\n".join(toolbox.rules())
+    if toolbox.must_call:
+        return AnswerForm(Grammar(f"answer: calls\n{calls}"), is_free=False)
+    if schema is None:
+        return AnswerForm(Grammar(f"answer: calls | TEXT?\n{calls}\nTEXT: {NO_CALL_RULE}"))
+    if schema.get("type") != "object":
+        # Told apart from calls by its first character.
+        message = "Beside 'tools', the schema of 'response_format' must be of the type 'object'."
+        raise InvalidSchema(message, "response_format")
+    rules = f"answer: calls | value\n{calls}\nvalue: {json_rule(schema)}"
+    return AnswerForm(Grammar(rules), is_free=False)
+
+
+def _schema(chat: ChatRequest) -> dict[str, Any] | None:
+    given = chat.response_format
+    if given is None or given.type == "text":
+        return None
+    if given.json_schema is None or given.json_schema.json_schema is None:
+        return ANY_OBJECT
+    return given.json_schema.json_schema
+
+
+def _schemas(chat: ChatRequest) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema of the request, and where it stands."""
+    if (schema := _schema(chat)) is not None:
+        yield "response_format.json_schema.schema", schema
+    for index, tool in enumerate(chat.tools):
+        if tool.function.parameters is not None:
+            yield f"tools[{index}].function.parameters", tool.function.parameters
