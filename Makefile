@@ -1,4 +1,4 @@
-# serve · test · check · bench · tiny. Everything runs from .venv, which `install` makes once.
+# serve · test · check · bench · fuzz · tiny. Everything runs from .venv, which `install` makes once.
 PYTHON ?= python3
 MODEL  ?= tiny
 HOST   ?= 127.0.0.1
@@ -7,7 +7,7 @@ PORT   ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install install-dev serve test check format bench tiny clean
+.PHONY: install install-dev serve test check format bench fuzz tiny clean
 
 serve: install
 	@$(BIN)/pandagpt serve --model $(MODEL) --host $(HOST) --port $(PORT)
@@ -29,6 +29,11 @@ format: install-dev
 bench: install-dev
 	@$(BIN)/python -m tests.bench.throughput
 	@$(BIN)/python -m tests.bench.peers --servers pandagpt,generate --rounds 1
+
+# Broken requests and broken media at a live server; any wrong answer is printed with its number.
+CASES ?= 100000
+fuzz: install-dev
+	@$(BIN)/python -m tests.fuzz --cases $(CASES)
 
 # Trains the bundled model again, from nothing but this repository, with fixed seeds.
 tiny: install-dev

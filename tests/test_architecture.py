@@ -15,10 +15,11 @@ FLOORS = {
     "logs": {"errors"},
     "metrics": {"errors"},
     "settings": {"errors"},
+    "frames": set(),
     "samples": set(),
-    "media": {"errors", "logs", "metrics"},
+    "media": {"errors", "logs", "metrics", "frames"},
     "model": {"errors", "logs", "metrics", "media"},
-    "engine": {"errors", "logs", "metrics", "media", "model"},
+    "engine": {"errors", "logs", "metrics", "frames", "media", "model"},
     "api": {"errors", "logs", "metrics", "settings", "samples", "media", "model", "engine"},
     "training": {"errors", "logs", "metrics", "media", "model", "engine"},
 }
@@ -33,18 +34,22 @@ FENCES = {
     "transformers": ("training",),
     "peft": ("training",),
     "openai": (),
-    "msgspec": ("engine.messages",),
-    "socket": ("engine.frames", "engine.process", "engine.__main__", "cli"),
+    "msgspec": ("engine.messages", "media.job"),
+    "socket": (
+        *("frames", "engine.process", "engine.__main__", "media.decoder", "media.__main__"),
+        *("api.fetch", "cli"),
+    ),
     "asyncio": (
         *("api", "training.evaluation"),
         *("engine.client", "engine.stream", "engine.local", "engine.process"),
+        "engine.supervisor",
     ),
     "pickle": ("model.tensor_files",),
     "triton": ("model.cuda.kernels",),
     "multiprocessing": (),
 }
 # The server's own process is free of torch: whatever these reach.
-SERVER = ("api", "cli.serve", "cli.loading", "cli.welcome", "engine.client", "engine.process")
+SERVER = ("api", "cli.serve", "cli.loading", "cli.welcome", "engine.client", "engine.supervisor")
 # Deciding is kept apart from doing: these never see a tensor.
 TORCHLESS = (
     "api.schemas",

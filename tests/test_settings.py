@@ -27,10 +27,11 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_field_has_a_flag() -> None:
     choices = {"device": "cpu", "dtype": "float16", "quantization": "int8", "log_format": "json"}
-    choices["adapter"] = "cats=/models/cats"
+    choices |= {"adapter": "cats=/models/cats", "max_decode_mb": "64"}
     for name in Settings.model_fields:
-        value = choices.get(name, "17")
-        given = parsed(f"--{name.replace('_', '-')}", value)
+        flag = f"--{name.replace('_', '-')}"
+        is_switch = Settings.model_fields[name].annotation is bool
+        given = parsed(flag) if is_switch else parsed(flag, choices.get(name, "17"))
         assert given.model_fields_set == {name}
 
 

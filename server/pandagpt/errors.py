@@ -11,6 +11,7 @@
     │   ├── InvalidMedia             undecodable, empty, truncated, wrong kind
     │   ├── MediaTooLarge
     │   ├── MediaNotAllowed          a source (URL scheme, host, path) that is refused
+    │   ├── MediaFetchFailed         an allowed URL that could not be read
     │   ├── UnknownFile              no such upload, or not this caller's
     │   ├── FileQuotaExceeded        the caller's uploads fill its share
     │   ├── InvalidSchema            a JSON schema that no answer can be held to
@@ -18,6 +19,7 @@
     ├── Overloaded                   the queue is full, or the server is loading or draining
     ├── StorageFull                  no room for an upload: our disk, or all callers' files
     ├── EngineFailure                our fault, while one request was served
+    │   └── EngineLost               the engine's process ended; another one may do better
     ├── CheckpointError              weights that are missing, truncated or not what they should be
     └── OperatorError                wrong usage or surroundings of a command
 
@@ -90,6 +92,10 @@ class MediaNotAllowed(RequestError):
     pass
 
 
+class MediaFetchFailed(RequestError):
+    pass
+
+
 class UnknownFile(RequestError):
     pass
 
@@ -117,6 +123,10 @@ class StorageFull(PandaError):
 
 
 class EngineFailure(PandaError):
+    pass
+
+
+class EngineLost(EngineFailure):
     pass
 
 

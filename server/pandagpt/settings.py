@@ -78,6 +78,21 @@ class Settings(BaseModel):
     max_audio_s: float = Field(600, gt=0)
     max_video_s: float = Field(600, gt=0)
     max_imu_rows: int = Field(100_000, ge=1)
+    allowed_media_domains: str | None = Field(
+        None, description="Hosts that media are fetched from, by commas; HOST:PORT for other ports."
+    )
+    allow_media_urls: bool = Field(
+        False, description="Fetch media from any host of the public Internet."
+    )
+    media_fetch_timeout: float = Field(10, gt=0, description="Seconds for one medium, in all.")
+    allowed_local_media_path: Path | None = Field(
+        None, description="Folder of this machine whose files may be named as file:// URLs."
+    )
+    num_decoders: int = Field(2, ge=1, le=256, description="Media files decoded at once.")
+    max_decode_s: float = Field(
+        30, gt=0, description="Processor time for decoding one medium; waiting counts a quarter."
+    )
+    max_decode_mb: int = Field(1024, ge=64, description="Memory for decoding one medium.")
     max_decoded_mb: int = Field(
         256, ge=1, description="Decoded media that wait for the encoder; more wait undecoded."
     )
@@ -115,6 +130,11 @@ class Settings(BaseModel):
         return tuple(key for key in (part.strip() for part in text.split(",")) if key)
 
     @property
+    def media_domains(self) -> tuple[str, ...]:
+        names = (self.allowed_media_domains or "").lower().split(",")
+        return tuple(name.strip() for name in names if name.strip())
+
+    @property
     def is_loopback(self) -> bool:
         return self.host in LOOPBACK_HOSTS
 
@@ -129,6 +149,10 @@ class Settings(BaseModel):
     @property
     def max_decoded_bytes(self) -> int:
         return self.max_decoded_mb * MEBIBYTE
+
+    @property
+    def max_decode_bytes(self) -> int:
+        return self.max_decode_mb * MEBIBYTE
 
     @property
     def max_files_bytes(self) -> int:

@@ -14,10 +14,11 @@ import uvicorn
 from pandagpt import logs
 from pandagpt.api.app import create_app
 from pandagpt.api.serving import ServedModel, Serving
-from pandagpt.cli.loading import load_serving
+from pandagpt.cli.loading import decoder_pool, load_serving
 from pandagpt.engine.request import Delta, Embeddings, EmbedRequest, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
 from pandagpt.errors import PandaError
+from pandagpt.media.decoder import DecoderPool
 from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 from pandagpt.settings import Settings
 
@@ -81,6 +82,13 @@ def served_model(tokenizer: Tokenizer) -> ServedModel:
     return ServedModel(MODEL_ID, tokenizer, MAX_MODEL_LEN, tokenizer.vocab_size)
 
 
+@pytest.fixture(scope="session")
+def decoders() -> Iterator[DecoderPool]:
+    decoders = decoder_pool(Settings())
+    yield decoders
+    decoders.close()
+
+
 @pytest.fixture
 def engine() -> ScriptedEngine:
     return ScriptedEngine()
@@ -90,12 +98,13 @@ Connect = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @pytest.fixture
-def connect(engine: ScriptedEngine, served_model: ServedModel) -> Connect:
+def connect(engine: ScriptedEngine, served_model: ServedModel, decoders: DecoderPool) -> Connect:
     """`async with connect(settings) as client`: an app in this process, ready to serve."""
 
     @asynccontextmanager
     async def open_client(settings: Settings | None = None) -> AsyncGenerator[httpx.AsyncClient]:
-        app = create_app(settings or Settings(), lambda: Serving(engine, served_model), unexpected)
+        serving = Serving(engine, served_model)
+        app = create_app(settings or Settings(), lambda: serving, unexpected, decoders)
         transport = httpx.ASGITransport(app)
         async with (
             app.router.lifespan_context(app),
@@ -117,7 +126,8 @@ async def client(connect: Connect) -> AsyncIterator[httpx.AsyncClient]:
 @contextmanager
 def serving(settings: Settings, load: Callable[[], Serving]) -> Generator[str]:
     """A real server on a real port, in a thread of this process; yields its URL when ready."""
-    app = create_app(settings, load, unexpected)
+    decoders = decoder_pool(settings)
+    app = create_app(settings, load, unexpected, decoders)
     config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -133,6 +143,7 @@ def serving(settings: Settings, load: Callable[[], Serving]) -> Generator[str]:
     finally:
         server.should_exit = True
         thread.join()
+        decoders.close()
 
 
 @pytest.fixture(scope="session")

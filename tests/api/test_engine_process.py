@@ -15,10 +15,11 @@ import pytest
 
 from pandagpt.cli.loading import load_serving
 from pandagpt.engine.client import EngineClient
-from pandagpt.engine.process import EngineProcess
+from pandagpt.engine.supervisor import SupervisedEngine
 from pandagpt.settings import Settings
 from tests.api.conftest import serving
 from tests.api.test_errors import CHAT, HELLO, assert_error
+from tests.engine.test_process import wait_until
 
 LONG: dict[str, Any] = {**HELLO, "max_tokens": 150, "min_tokens": 150, "stream": True}
 
@@ -50,19 +51,19 @@ def test_the_server_never_loads_torch(golden_bundle: Path) -> None:
 
 
 @pytest.fixture
-def engines() -> list[EngineProcess]:
+def engines() -> list[SupervisedEngine]:
     return []
 
 
 @pytest.fixture
-def url(golden_bundle: Path, engines: list[EngineProcess]) -> Iterator[str]:
+def url(golden_bundle: Path, engines: list[SupervisedEngine]) -> Iterator[str]:
     settings = Settings(model=str(golden_bundle), threads=1)
 
     def load() -> Any:
         loaded, _ = load_serving(settings)
         assert isinstance(loaded.engine, EngineClient)
         link = loaded.engine._link
-        assert isinstance(link, EngineProcess)
+        assert isinstance(link, SupervisedEngine)
         engines.append(link)
         return loaded
 
@@ -71,14 +72,14 @@ def url(golden_bundle: Path, engines: list[EngineProcess]) -> Iterator[str]:
 
 
 def test_a_killed_engine_ends_its_streams_and_nothing_else(
-    url: str, engines: list[EngineProcess]
+    url: str, engines: list[SupervisedEngine]
 ) -> None:
     with httpx.Client(base_url=url, timeout=30) as client:
         with client.stream("POST", CHAT, json=LONG) as response:
             lines = response.iter_lines()
             while '"content":""' in (line := next(lines)) or not line:
                 pass
-            engines[0]._process.kill()
+            engines[0]._process._process.kill()
             killed_at = time.perf_counter()
             rest = [line for line in lines if line]
         assert time.perf_counter() - killed_at < 2
@@ -89,6 +90,8 @@ def test_a_killed_engine_ends_its_streams_and_nothing_else(
         refused = client.post(CHAT, json=HELLO)
         assert_error(refused, 503, "server_overloaded")
         assert int(refused.headers["retry-after"]) >= 1
+        wait_until(lambda: client.get("/ready").status_code == 200)
+        assert client.post(CHAT, json=HELLO | {"max_tokens": 3}).status_code == 200
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,25 +11,46 @@ import pytest
 
 from pandagpt.api import intake as intake_module
 from pandagpt.api.conversation import Conversation
+from pandagpt.api.fetch import Fetcher, FetchRules
 from pandagpt.api.intake import EngineInput, Intake
+from pandagpt.api.media_reader import MediaReader
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.errors import InvalidMedia, Overloaded, UnknownFile
+from pandagpt.media.decoder import DecoderPool
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes
 from pandagpt.media.modality import Modality
+from pandagpt.media.options import MediaOptions
 
 PICTURE = {"type": "image_url", "image_url": "data:;base64,AAAA"}
 TEXT = ChatRequest.model_validate({"messages": [{"role": "user", "content": "Hi"}]})
 CHAT = ChatRequest.model_validate({"messages": [{"role": "user", "content": [PICTURE, PICTURE]}]})
 
 
+class FakeDecoders(DecoderPool):
+    """Decodes by `load`, on the caller's thread."""
+
+    def __init__(self, load: Callable[[], np.ndarray]) -> None:
+        super().__init__(MediaLimits(), num_decoders=2)
+        self._fake = load
+
+    def load(
+        self, modality: Modality | None, data: bytes, options: MediaOptions
+    ) -> tuple[Modality, np.ndarray]:
+        assert threading.current_thread().name.startswith("media")
+        return Modality.IMAGE, self._fake()
+
+
 def no_file(file_id: str, caller: str) -> bytes:
     raise UnknownFile("No such file.")
 
 
-def new_intake(max_media: int, max_pending: int, max_decoded_bytes: int = 2**30) -> Intake:
-    return Intake(MediaLimits(), max_media, max_pending, max_decoded_bytes, no_file)
+def new_intake(
+    decoders: DecoderPool, max_media: int = 4, max_pending: int = 1, max_decoded_bytes: int = 2**30
+) -> Intake:
+    reader = MediaReader(decoders, Fetcher(FetchRules()), no_file)
+    return Intake(reader, max_media, max_pending, max_decoded_bytes)
 
 
 async def read(intake: Intake, chat: ChatRequest, model: ServedModel) -> EngineInput:
@@ -37,23 +59,25 @@ async def read(intake: Intake, chat: ChatRequest, model: ServedModel) -> EngineI
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Decoding waits for it."""
-    gate = threading.Event()
+def gate() -> threading.Event:
+    return threading.Event()
 
-    def load(*_: Any) -> np.ndarray:
+
+@pytest.fixture
+def gated(gate: threading.Event) -> DecoderPool:
+    """Decoding waits for the gate."""
+
+    def load() -> np.ndarray:
         assert gate.wait(10)
-        assert threading.current_thread().name.startswith("intake")
         return np.zeros(1, np.float32)
 
-    monkeypatch.setattr(intake_module, "load", load)
-    return gate
+    return FakeDecoders(load)
 
 
 async def test_pending_requests_are_bounded(
-    served_model: ServedModel, gate: threading.Event
+    served_model: ServedModel, gate: threading.Event, gated: DecoderPool
 ) -> None:
-    intake = new_intake(max_media=4, max_pending=2)
+    intake = new_intake(gated, max_pending=2)
     try:
         reading = [asyncio.create_task(read(intake, CHAT, served_model)) for _ in range(2)]
         await asyncio.sleep(0)
@@ -70,9 +94,9 @@ async def test_pending_requests_are_bounded(
 
 
 async def test_what_is_cancelled_leaves_no_trace(
-    served_model: ServedModel, gate: threading.Event
+    served_model: ServedModel, gate: threading.Event, gated: DecoderPool
 ) -> None:
-    intake = new_intake(max_media=4, max_pending=1)
+    intake = new_intake(gated)
     try:
         reading = asyncio.create_task(read(intake, CHAT, served_model))
         await asyncio.sleep(0)
@@ -86,11 +110,11 @@ async def test_what_is_cancelled_leaves_no_trace(
 
 
 async def test_media_take_room_until_they_are_encoded(
-    served_model: ServedModel, gate: threading.Event
+    served_model: ServedModel, gate: threading.Event, gated: DecoderPool
 ) -> None:
     """The next request waits undecoded; text needs no room."""
     gate.set()
-    intake = new_intake(max_media=4, max_pending=9, max_decoded_bytes=array_bytes(Modality.IMAGE))
+    intake = new_intake(gated, max_pending=9, max_decoded_bytes=array_bytes(Modality.IMAGE))
     try:
         async with intake.read(CHAT, served_model, ""):
             waiting = asyncio.create_task(read(intake, CHAT, served_model))
@@ -101,21 +125,18 @@ async def test_media_take_room_until_they_are_encoded(
         intake.close()
 
 
-async def test_one_bad_medium_stops_the_rest(
-    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_one_bad_medium_stops_the_rest(served_model: ServedModel) -> None:
     num_loaded = 0
 
-    def load(*_: Any) -> np.ndarray:
+    def load() -> np.ndarray:
         nonlocal num_loaded
         num_loaded += 1
         time.sleep(0.005)
         raise InvalidMedia("broken")
 
-    monkeypatch.setattr(intake_module, "load", load)
     parts = [PICTURE] * 100
     chat = ChatRequest.model_validate({"messages": [{"role": "user", "content": parts}]})
-    intake = new_intake(max_media=100, max_pending=1)
+    intake = new_intake(FakeDecoders(load), max_media=100)
     try:
         with pytest.raises(InvalidMedia):
             await read(intake, chat, served_model)
@@ -125,8 +146,8 @@ async def test_one_bad_medium_stops_the_rest(
     assert num_loaded < 50
 
 
-async def test_errors_of_media_are_placed(served_model: ServedModel) -> None:
-    intake = new_intake(max_media=4, max_pending=1)
+async def test_errors_of_media_are_placed(served_model: ServedModel, decoders: DecoderPool) -> None:
+    intake = new_intake(decoders)
     try:
         with pytest.raises(InvalidMedia) as caught:
             await read(intake, CHAT, served_model)
@@ -138,10 +159,12 @@ async def test_errors_of_media_are_placed(served_model: ServedModel) -> None:
     )
 
 
-async def test_long_texts_are_tokenised_off_the_loop(served_model: ServedModel) -> None:
+async def test_long_texts_are_tokenised_off_the_loop(
+    served_model: ServedModel, decoders: DecoderPool
+) -> None:
     """The same prompt either way."""
     roomy = ServedModel("m", served_model.tokenizer, 100_000, served_model.vocab_size)
-    intake = new_intake(max_media=0, max_pending=1)
+    intake = new_intake(decoders, max_media=0)
     text = "word " * 2000
     try:
         chat = ChatRequest.model_validate({"messages": [{"role": "user", "content": text}]})
@@ -157,7 +180,7 @@ async def test_long_texts_are_tokenised_off_the_loop(served_model: ServedModel) 
 
 
 async def test_many_turns_are_read_off_the_loop(
-    served_model: ServedModel, monkeypatch: pytest.MonkeyPatch
+    served_model: ServedModel, decoders: DecoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[str] = []
     whole = intake_module.read_messages
@@ -169,7 +192,7 @@ async def test_many_turns_are_read_off_the_loop(
     monkeypatch.setattr(intake_module, "read_messages", read_messages)
     roomy = ServedModel("m", served_model.tokenizer, 100_000, served_model.vocab_size)
     many = {"messages": [{"role": "user", "content": "Hi"}] * 2000}
-    intake = new_intake(max_media=0, max_pending=1)
+    intake = new_intake(decoders, max_media=0)
     try:
         await read(intake, TEXT, roomy)
         given = await read(intake, ChatRequest.model_validate(many), roomy)

@@ -11,6 +11,8 @@ import pytest
 
 from pandagpt.api.app import create_app
 from pandagpt.api.serving import Serving
+from pandagpt.media.decoder import DecoderPool
+from pandagpt.media.limits import MediaLimits
 from pandagpt.settings import Settings
 from tests.api.conftest import Connect, unexpected
 
@@ -19,7 +21,9 @@ def _not_loaded() -> Serving:
     raise AssertionError
 
 
-DOCUMENT: dict[str, Any] = create_app(Settings(), _not_loaded, unexpected).openapi()
+DOCUMENT: dict[str, Any] = create_app(
+    Settings(), _not_loaded, unexpected, DecoderPool(MediaLimits(), num_decoders=1)
+).openapi()
 
 
 @dataclass(frozen=True)

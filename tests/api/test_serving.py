@@ -7,19 +7,22 @@ import httpx
 from pandagpt.api.app import create_app
 from pandagpt.api.serving import ServedModel, Serving
 from pandagpt.errors import CheckpointError
+from pandagpt.media.decoder import DecoderPool
 from pandagpt.settings import Settings
 from tests.api.conftest import Connect, ScriptedEngine, unexpected
 from tests.api.test_errors import CHAT, HELLO, assert_error
 
 
-async def test_alive_before_ready(engine: ScriptedEngine, served_model: ServedModel) -> None:
+async def test_alive_before_ready(
+    engine: ScriptedEngine, served_model: ServedModel, decoders: DecoderPool
+) -> None:
     may_load = threading.Event()
 
     def load() -> Serving:
         assert may_load.wait(10)
         return Serving(engine, served_model)
 
-    app = create_app(Settings(), load, unexpected)
+    app = create_app(Settings(), load, unexpected, decoders)
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -39,7 +42,7 @@ async def test_alive_before_ready(engine: ScriptedEngine, served_model: ServedMo
         assert (await client.post(CHAT, json=HELLO)).status_code == 200
 
 
-async def test_a_load_that_fails_is_told() -> None:
+async def test_a_load_that_fails_is_told(decoders: DecoderPool) -> None:
     told = threading.Event()
     errors: list[Exception] = []
 
@@ -50,7 +53,7 @@ async def test_a_load_that_fails_is_told() -> None:
         errors.append(error)
         told.set()
 
-    app = create_app(Settings(), load, tell)
+    app = create_app(Settings(), load, tell, decoders)
     async with app.router.lifespan_context(app):
         assert told.wait(10)
     assert str(errors[0]) == "is cut short"

@@ -80,7 +80,7 @@ def test_size_is_known_before_decoding() -> None:
 @pytest.mark.parametrize("url", ["http://x", "https://x", "file:///x", "ftp://x", "javascript:x"])
 def test_schemes_that_are_refused(url: str) -> None:
     for read in (read_url, decode_data):
-        with pytest.raises(MediaNotAllowed, match=url.partition(":")[0]):
+        with pytest.raises(MediaNotAllowed, match=r"not allowed|own disk"):
             read(url, 100)
 
 

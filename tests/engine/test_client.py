@@ -291,7 +291,7 @@ async def test_an_engine_that_cannot_begin_anew_fails_what_is_open(
     with pytest.raises((EngineFailure, Overloaded)):
         await tokens(stream)
     assert not client.is_ready
-    with pytest.raises(Overloaded, match="has ended"):
+    with pytest.raises(Overloaded, match="being restarted"):
         client.generate(request("late"))
 
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.frames import Frame
 from pandagpt.engine.messages import (
     Abort,
     Add,
@@ -41,6 +40,7 @@ from pandagpt.errors import (
     Overloaded,
     PandaError,
 )
+from pandagpt.frames import Frame
 from pandagpt.media.modality import Modality
 from pandagpt.model.prompt import MediaSlot, Prompt
 

@@ -17,12 +17,12 @@ import torch
 
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.frames import receive, send
 from pandagpt.engine.local import LocalEngine
 from pandagpt.engine.messages import Add, Ready, Start, from_frame, to_frame
 from pandagpt.engine.process import EngineProcess
 from pandagpt.engine.request import Delta, GenerateRequest, MediaInput, SamplingParams
 from pandagpt.errors import CheckpointError, EngineFailure, OperatorError, Overloaded
+from pandagpt.frames import receive, send
 from pandagpt.media.modality import Modality
 from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.prompt import MediaSlot, Prompt
@@ -32,7 +32,7 @@ CONFIG = EngineConfig(max_rows=4, max_queue=2, max_step_tokens=16, num_threads=1
 GREEDY = SamplingParams(max_tokens=10, temperature=0.0, ignore_eos=True, logprobs=2)
 ENDLESS = replace(GREEDY, max_tokens=400)
 FILM = (15, 3, 2, 224, 224)
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 30
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["asyncio", "uvloop"])
@@ -155,7 +155,7 @@ async def test_a_killed_process_fails_what_is_open(mortal: EngineClient) -> None
         await deltas(stream)
     assert time.perf_counter() - killed_at < 2
     assert not mortal.is_ready
-    with pytest.raises(Overloaded, match="has ended"):
+    with pytest.raises(Overloaded, match="being restarted"):
         mortal.generate(asked("late"))
     assert mortal.num_requests == 0
 

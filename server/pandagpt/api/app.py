@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -16,19 +17,21 @@ from starlette.requests import ClientDisconnect
 import pandagpt
 from pandagpt.api.body import BodyRoom
 from pandagpt.api.errors import http_response, response_of
+from pandagpt.api.fetch import Fetcher, FetchRules
 from pandagpt.api.file_folder import open_folder
 from pandagpt.api.file_store import FileLimits, FileStore
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
+from pandagpt.api.media_reader import MediaReader
 from pandagpt.api.middleware import Auth, BodyLimit, RequestContext, WholePath
 from pandagpt.api.openapi import document
 from pandagpt.api.routes import chat, docs, embeddings, files, health, models, tokens
 from pandagpt.api.serving import ModelHolder, Serving
 from pandagpt.api.state import AppState, log_of
 from pandagpt.engine.config import EngineConfig
-from pandagpt.errors import PandaError
+from pandagpt.errors import OperatorError, PandaError
 from pandagpt.logs import get_logger
-from pandagpt.media.limits import MediaLimits
+from pandagpt.media.decoder import DecoderPool
 from pandagpt.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499
@@ -44,6 +47,7 @@ def create_app(
     settings: Settings,
     load: Callable[[], Serving],
     on_load_failure: Callable[[Exception], None],
+    decoders: DecoderPool,
 ) -> FastAPI:
     """`load` builds and starts the engine; it runs in a thread once the app has started.
 
@@ -52,12 +56,12 @@ def create_app(
     folder = open_folder(settings.files_dir)
     file_store = FileStore(folder.path, file_limits(settings))
     holder = ModelHolder(load, on_load_failure)
+    reader = MediaReader(decoders, _fetcher(settings), file_store.read, _media_folder(settings))
     intake = Intake(
-        media_limits(settings),
+        reader,
         settings.max_media_per_request,
         _max_pending(settings),
         settings.max_decoded_bytes,
-        file_store.read,
     )
 
     @asynccontextmanager
@@ -97,14 +101,24 @@ def create_app(
     return app
 
 
-def media_limits(settings: Settings) -> MediaLimits:
-    return MediaLimits(
-        max_media_bytes=settings.max_media_bytes,
-        max_image_pixels=settings.max_image_pixels,
-        max_audio_seconds=settings.max_audio_s,
-        max_video_seconds=settings.max_video_s,
-        max_imu_rows=settings.max_imu_rows,
+def _fetcher(settings: Settings) -> Fetcher:
+    return Fetcher(
+        FetchRules(
+            None if settings.allow_media_urls else frozenset(settings.media_domains),
+            settings.max_media_bytes,
+            settings.media_fetch_timeout,
+        )
     )
+
+
+def _media_folder(settings: Settings) -> Path | None:
+    """Resolved once: where a link of that name leads to must not change under a running server."""
+    folder = settings.allowed_local_media_path
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise OperatorError(f"--allowed-local-media-path {folder}: no such folder")
+    return folder.resolve()
 
 
 def file_limits(settings: Settings) -> FileLimits:

@@ -13,11 +13,13 @@ from fastapi.responses import JSONResponse
 from pandagpt.errors import (
     ContextLengthExceeded,
     EngineFailure,
+    EngineLost,
     FileQuotaExceeded,
     InvalidJson,
     InvalidMedia,
     InvalidSchema,
     InvalidValue,
+    MediaFetchFailed,
     MediaNotAllowed,
     MediaTooLarge,
     MissingParameter,
@@ -53,6 +55,7 @@ PROBLEMS: dict[type, Problem] = {
     UnsupportedContentType: Problem(400, INVALID_REQUEST, "unsupported_content_type"),
     InvalidMedia: Problem(400, INVALID_REQUEST, "invalid_media"),
     MediaTooLarge: Problem(400, INVALID_REQUEST, "media_too_large"),
+    MediaFetchFailed: Problem(400, INVALID_REQUEST, "media_fetch_failed"),
     MediaNotAllowed: Problem(400, INVALID_REQUEST, "media_url_not_allowed"),
     UnknownFile: Problem(404, INVALID_REQUEST, "file_not_found"),
     # Not 429, which clients send again.
@@ -62,6 +65,7 @@ PROBLEMS: dict[type, Problem] = {
     Overloaded: Problem(503, "server_error", "server_overloaded"),
     StorageFull: Problem(507, "server_error", "storage_full"),
     EngineFailure: Problem(500, "server_error", "internal_error"),
+    EngineLost: Problem(500, "server_error", "internal_error"),
     PandaError: Problem(500, "server_error", "internal_error"),
 }
 

@@ -1,8 +1,8 @@
 """A validated chat request in, what the engine needs out: prompt, decoded media.
 
-Decoding and long tokenising run in a small pool of threads, off the event loop. How many
-requests may be here at once is bounded, more are refused at once; and so is what their
-media take in memory, for which requests wait.
+Long tokenising runs in a small pool of threads, off the event loop. How many requests may be here
+at once is bounded, more are refused at once; and so is what their media take in memory, for which
+requests wait.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ from typing import TypeVar
 from pandagpt.api.answer_form import AnswerForm, check_form
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.embedding import Item, Source, TextSource
+from pandagpt.api.media_reader import MediaReader
 from pandagpt.api.room import Room
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.serving import ServedModel
-from pandagpt.api.source import decode_data, read_url
 from pandagpt.api.tools import Toolbox
 from pandagpt.engine.request import MediaInput, check_length
 from pandagpt.errors import (
@@ -31,12 +31,12 @@ from pandagpt.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from pandagpt.media.limits import MediaLimits
-from pandagpt.media.loader import array_bytes, digest, load, modality_of
+from pandagpt.media.loader import array_bytes
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
 from pandagpt.model.prompt import Prompt
 
+NUM_THREADS = 2
 # No piece of a SentencePiece vocabulary is as long, so more characters cannot fit.
 MAX_CHARS_PER_TOKEN = 64
 # Tokenising this much takes about a millisecond, as much as a hop to a thread under load.
@@ -45,8 +45,6 @@ MAX_INLINE_CHARS = 8_000
 MAX_INLINE_TURNS = 64
 
 Result = TypeVar("Result")
-ReadFile = Callable[[str, str], bytes]
-"""An uploaded file's id and the caller's name to its bytes; may block. Raises UnknownFile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,23 +79,21 @@ class EmbedInput:
 class Intake:
     def __init__(
         self,
-        limits: MediaLimits,
+        reader: MediaReader,
         max_media: int,
         max_pending: int,
         max_decoded_bytes: int,
-        read_file: ReadFile,
-        num_threads: int = 2,
     ) -> None:
-        self._limits = limits
+        self._reader = reader
         self._max_media = max_media
         self._max_pending = max_pending
-        self._read_file = read_file
         self._num_pending = 0
         self._room = Room(max_decoded_bytes)
-        self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="intake")
+        self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="intake")
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reader.close()
 
     @asynccontextmanager
     async def read(
@@ -118,7 +114,7 @@ class Intake:
                     await self._run(check_form, chat, model.tokenizer, model.vocab_size)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
-                media = await self._load_all(conversation.media, caller)
+                media = await self._reader.read_all(conversation.media, caller)
             yield EngineInput(prompt, media)
 
     async def prompt(self, chat: ChatRequest, model: ServedModel, *, opens_answer: bool) -> Prompt:
@@ -147,7 +143,7 @@ class Intake:
                 read = partial(_read_texts, sources, tokenizer, is_cut=is_cut)
                 texts = await self._run(read)
                 await stack.enter_async_context(self._room.held(num_bytes))
-                loaded = iter(await self._load_all(media, caller))
+                loaded = iter(await self._reader.read_all(media, caller))
             inputs = [texts[i].input if i in texts else next(loaded) for i in range(len(sources))]
             num_tokens = len(media) + sum(text.num_tokens for text in texts.values())
             yield EmbedInput(tuple(inputs), num_tokens)
@@ -167,17 +163,6 @@ class Intake:
             yield
         finally:
             self._num_pending -= 1
-
-    async def _load_all(
-        self, sources: Sequence[MediaSource], caller: str
-    ) -> tuple[MediaInput, ...]:
-        """One bad medium spares the pool those behind it."""
-        loading = [asyncio.create_task(self._run(self._load, each, caller)) for each in sources]
-        try:
-            return tuple(await asyncio.gather(*loading))
-        finally:
-            for task in loading:
-                task.cancel()
 
     async def _conversation(self, chat: ChatRequest, model: ServedModel) -> Conversation:
         toolbox = Toolbox.of(chat)
@@ -212,24 +197,6 @@ class Intake:
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
         is_long = num_chars > MAX_INLINE_CHARS or num_turns > MAX_INLINE_TURNS
         return await self._run(tokenize) if is_long else tokenize()
-
-    def _load(self, source: MediaSource, caller: str) -> MediaInput:
-        data = self._bytes(source, caller)
-        try:
-            modality = source.modality or modality_of(data)
-            array = load(modality, data, source.options, self._limits)
-        except RequestError as error:
-            raise error.at(source.param) from None
-        return MediaInput(modality, array, digest(modality, data, source.options))
-
-    def _bytes(self, source: MediaSource, caller: str) -> bytes:
-        read = decode_data if source.is_data else read_url
-        try:
-            if source.file_id:
-                return self._read_file(source.file_id, caller)
-            return read(source.text, self._limits.max_media_bytes)
-        except RequestError as error:
-            raise error.at(f"{source.param}.file_id" if source.file_id else source.param) from None
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

@@ -24,17 +24,22 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\n\r\f"
 
 
+def scheme_of(url: str | LongText) -> str:
+    """In lower case; empty where there is none."""
+    match = SCHEME.match(_head(url))
+    return match[1].lower() if match else ""
+
+
 def read_url(url: str | LongText, max_bytes: int) -> bytes:
     """Raises InvalidMedia, MediaTooLarge or MediaNotAllowed."""
-    match = SCHEME.match(_head(url))
-    scheme = match[1].lower() if match else ""
+    scheme = scheme_of(url)
     if scheme == "data":
         return _read_data_url(url, max_bytes)
     if scheme == "sample":
         return _read_sample(_head(url))
-    if scheme in ("http", "https", "file"):
+    if scheme == "file":
         raise MediaNotAllowed(
-            f"'{scheme}:' URLs are not allowed by this server. "
+            "This server reads no media from its own disk. "
             "Send the bytes as a data URL: data:;base64,..."
         )
     if scheme:

@@ -1,4 +1,4 @@
-"""Settings to a running engine: reads what the API needs of a model, and starts its process."""
+"""Settings to what runs beside the server: the engine, and the decoders of media."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +7,10 @@ from pandagpt.api.serving import MEDIA, EmbeddingModel, ServedModel, Serving
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Ready, Start
-from pandagpt.engine.process import EngineProcess
+from pandagpt.engine.supervisor import SupervisedEngine
 from pandagpt.errors import OperatorError
+from pandagpt.media.decoder import DecoderPool
+from pandagpt.media.limits import MediaLimits
 from pandagpt.model.adapter_folder import AdapterFolder, VariantSource
 from pandagpt.model.folder import ModelFacts, resolve_folder
 from pandagpt.settings import Settings
@@ -22,7 +24,7 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
     embedding_model = _embedding_model(model.id, facts)
     variants = _variants(settings, model, embedding_model)
     config = engine_config(settings)
-    process = EngineProcess(
+    process = SupervisedEngine(
         Start(
             str(folder),
             settings.device,
@@ -44,6 +46,19 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
     if others:
         model = replace(model, parent=others[0].id)
     return Serving(client, model, embedding_model, others), ready
+
+
+def decoder_pool(settings: Settings) -> DecoderPool:
+    limits = MediaLimits(
+        max_media_bytes=settings.max_media_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        max_audio_seconds=settings.max_audio_s,
+        max_video_seconds=settings.max_video_s,
+        max_imu_rows=settings.max_imu_rows,
+        max_decode_seconds=settings.max_decode_s,
+        max_decode_bytes=settings.max_decode_bytes,
+    )
+    return DecoderPool(limits, settings.num_decoders)
 
 
 def engine_config(settings: Settings) -> EngineConfig:

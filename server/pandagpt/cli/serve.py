@@ -54,15 +54,18 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
 
     from pandagpt.api.app import create_app
+    from pandagpt.cli.loading import decoder_pool
     from pandagpt.cli.welcome import show_loading, show_welcome
 
     url = _url(settings, listener.getsockname()[1])
     failures: list[Exception] = []
+    decoders = decoder_pool(settings)
 
     def load() -> "Serving":
         # In a thread, which waits for the engine's process: the port is open by now.
         from pandagpt.cli.loading import load_serving
 
+        decoders.start()
         serving, ready = load_serving(settings)
         # What lives as long as the server is never looked through again: each time that took
         # 50 ms, in which no stream got anything.
@@ -79,7 +82,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
 
     show_loading(url, settings.model)
     config = uvicorn.Config(
-        create_app(settings, load, stop),
+        create_app(settings, load, stop, decoders),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -93,6 +96,8 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         leave(INTERRUPTED)
+    finally:
+        decoders.close()
     if failures:
         raise failures[0]
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from pandagpt import logs
 from pandagpt.engine.capacity import Capacity
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.frames import receive, send
 from pandagpt.engine.messages import (
     Abort,
     Add,
@@ -32,6 +31,7 @@ from pandagpt.engine.messages import (
 from pandagpt.engine.request import Event
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import OperatorError, PandaError
+from pandagpt.frames import receive, send
 from pandagpt.model.device import Placement, choose, free_memory
 from pandagpt.model.loader import load_model
 from pandagpt.model.pandagpt import PandaGPT

@@ -14,7 +14,7 @@ from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import Embeddings, EmbedRequest, Event, GenerateRequest, check_length
 from pandagpt.engine.stream import DeltaStream, Reply
-from pandagpt.errors import EngineFailure, Overloaded, PandaError
+from pandagpt.errors import EngineLost, Overloaded, PandaError
 
 Deliver = Callable[[Iterable[Event]], None]
 
@@ -110,7 +110,7 @@ class EngineClient:
     def _gone(self) -> Overloaded:
         if self._is_draining:
             return Overloaded("The server is shutting down. Try again later.")
-        return Overloaded("The engine has ended. Try again later.", retry_after_seconds=10)
+        return Overloaded("The engine is being restarted. Try again soon.", retry_after_seconds=5)
 
     def _enter_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -133,8 +133,8 @@ class EngineClient:
 
     def _fail_open(self) -> None:
         """The engine has ended: also those fail that it has not seen yet."""
-        failure = EngineFailure("The engine ended while it served this request. Try again.")
-        error: PandaError = self._gone() if self._is_draining else failure
+        lost = EngineLost("The engine ended while it served this request. Try again.")
+        error: PandaError = self._gone() if self._is_draining else lost
         for stream in list(self._streams.values()):
             stream.put(error)
         self._streams.clear()

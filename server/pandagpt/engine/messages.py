@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.frames import Frame
 from pandagpt.engine.request import (
     Delta,
     Embeddings,
@@ -29,6 +28,7 @@ from pandagpt.errors import (
     Overloaded,
     PandaError,
 )
+from pandagpt.frames import Frame
 from pandagpt.logs import LogFormat
 from pandagpt.media.modality import Modality
 from pandagpt.model.adapter_folder import VariantSource

@@ -15,7 +15,6 @@ from contextlib import suppress
 from queue import SimpleQueue
 
 from pandagpt.engine.client import Deliver
-from pandagpt.engine.frames import Frame, FrameFeed, receive, send
 from pandagpt.engine.messages import (
     Abort,
     Add,
@@ -28,6 +27,7 @@ from pandagpt.engine.messages import (
     to_frame,
 )
 from pandagpt.errors import OperatorError
+from pandagpt.frames import Frame, FrameFeed, receive, send
 from pandagpt.logs import get_logger
 
 log = get_logger()
@@ -41,8 +41,11 @@ STDERR = 2
 class EngineProcess:
     """`attach` and what it leads to belong to one event loop; the rest to any thread."""
 
-    def __init__(self, start: Start) -> None:
-        """Returns at once, while the process imports and loads. To be closed in any case."""
+    def __init__(self, start: Start, on_loss: Callable[[], None] = lambda: None) -> None:
+        """Returns at once, while the process imports and loads. To be closed in any case.
+
+        `on_loss`, on a thread of its own: the process was ready, and has ended unasked.
+        """
         self.is_open = False
         self.max_model_len = 0
         self._socket, theirs = socket.socketpair()
@@ -50,6 +53,7 @@ class EngineProcess:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         with theirs:
             self._process = _run_child(theirs)
+        self._on_loss = on_loss
         self._is_closing = False
         self._is_released = False
         self._outbox: SimpleQueue[Frame | None] = SimpleQueue()
@@ -80,6 +84,9 @@ class EngineProcess:
     def attach(
         self, loop: asyncio.AbstractEventLoop, deliver: Deliver, ended: Callable[[], None]
     ) -> None:
+        if self._is_released:
+            loop.call_soon(ended)
+            return
         if self._loop and not self._loop.is_closed():
             self._loop.remove_reader(self._socket.fileno())
         self._loop, self._deliver, self._on_end = loop, deliver, ended
@@ -118,6 +125,7 @@ class EngineProcess:
         self.is_open = False
         if not self._is_closing:
             log.error("engine_process_ended", exit_code=code)
+            self._on_loss()
 
     # -- on the event loop
 

@@ -8,6 +8,7 @@ with; kaldi-native-fbank refuses them, because mel bin 3 holds no frequency of a
 from functools import cache
 
 import numpy as np
+from numpy.fft import rfft
 
 SAMPLE_RATE_HZ = 16_000
 NUM_MEL_BINS = 128
@@ -32,7 +33,7 @@ def fbank(wave: np.ndarray) -> np.ndarray:
     frames = frames - frames.mean(axis=1, keepdims=True)
     previous = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
     frames = (frames - _PREEMPHASIS * previous) * np.hanning(FRAME_SAMPLES)
-    power = np.abs(np.fft.rfft(frames, _FFT_SAMPLES)) ** 2
+    power = np.abs(rfft(frames, _FFT_SAMPLES)) ** 2
     mel = power @ _mel_weights()
     return np.log(np.maximum(mel, _FLOOR)).T.astype(np.float32)
 

@@ -20,3 +20,11 @@ class MediaLimits:
     # Pictures between a key frame and a frame that is used; 4K with one key frame in 250 fits.
     max_video_decoded_pixels: int = 20_000_000_000
     max_imu_rows: int = 100_000
+    # What decoding itself may take, in a process of its own: of a processor, and of memory.
+    max_decode_seconds: float = 30.0
+    max_decode_bytes: int = 1024 * 1024 * 1024
+
+    @property
+    def max_decode_wall_seconds(self) -> float:
+        """A processor shared with others gives a decoder less of itself."""
+        return 4 * self.max_decode_seconds

@@ -53,6 +53,10 @@ def array_bytes(modality: Modality | None) -> int:
     return 4 * math.prod(_SHAPES[modality])
 
 
+def shape_of(modality: Modality) -> tuple[int, ...]:
+    return _SHAPES[modality]
+
+
 def load(modality: Modality, data: bytes, options: MediaOptions, limits: MediaLimits) -> np.ndarray:
     """Raises InvalidMedia or MediaTooLarge, and nothing else, whatever the bytes are.
 

@@ -6,7 +6,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pandagpt.engine.frames import Frame, FrameFeed, receive, send
+from pandagpt.frames import Frame, FrameFeed, receive, send
 
 frames = st.builds(
     Frame,

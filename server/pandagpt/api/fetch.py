@@ -1,0 +1,179 @@
+"""Media from other hosts, for operators who allow it: the only code here that opens a connection.
+
+A URL is read once, by a strict pattern, and never again by a second parser. Its host is resolved
+once, every address must be one of the public Internet, and the connection goes to an address that
+was checked. Each redirect passes the same gate.
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from urllib.parse import urljoin
+
+import httpx
+
+from pandagpt.errors import MediaFetchFailed, MediaNotAllowed, MediaTooLarge
+
+Address = IPv4Address | IPv6Address
+
+MAX_REDIRECTS = 3
+MAX_URL_CHARS = 4096
+MAX_FETCHES = 16
+DNS_SECONDS = 2.0
+PORTS = {"http": 80, "https": 443}
+URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
+    r"(:(?P<port>[0-9]{1,5}))?(?P<path>/[^\s\\?#]*)?(\?(?P<query>[^\s\\#]*))?(#[^\s\\]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+# Two tunnels, which hold an IPv4 address that may be any.
+_TUNNELS = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))
+# "Global" to Python 3.11 in part; one cloud's metadata service lives here.
+_PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRules:
+    """`domains`: hosts, maybe with a port, that are asked; None: any of the public Internet."""
+
+    domains: frozenset[str] | None = frozenset()
+    max_bytes: int = 32 * 2**20
+    timeout_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, url: str) -> "Target":
+        is_plain = len(url) <= MAX_URL_CHARS and url.isascii() and url.isprintable()
+        match = URL.fullmatch(url) if is_plain else None
+        if match is None:
+            raise MediaNotAllowed(
+                "This URL is not allowed: expected http(s)://HOST/PATH in plain characters, "
+                "without user or password."
+            )
+        scheme, query = match["scheme"].lower(), match["query"]
+        port = int(match["port"] or PORTS[scheme])
+        path = (match["path"] or "/") + (f"?{query}" if query else "")
+        return cls(scheme, match["host"].lower().strip("[]"), port, path)
+
+    @property
+    def authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+def is_public(address: Address) -> bool:
+    """One of the public Internet, that stands for no other address."""
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped:
+            return is_public(address.ipv4_mapped)
+        if address not in _GLOBAL_UNICAST or any(address in tunnel for tunnel in _TUNNELS):
+            return False
+    elif address in _PROTOCOL_ASSIGNMENTS:
+        return False
+    return address.is_global and not address.is_multicast
+
+
+class Fetcher:
+    def __init__(
+        self, rules: FetchRules, may_connect: Callable[[Address], bool] = is_public
+    ) -> None:
+        self._rules = rules
+        self._may_connect = may_connect
+        self._turns = asyncio.Semaphore(MAX_FETCHES)
+        # Nothing from the environment: no proxy, no `.netrc`; and no cookies between two fetches.
+        self._tls = ssl.create_default_context()
+
+    async def fetch(self, url: str) -> bytes:
+        """Raises MediaNotAllowed before any connection, MediaTooLarge and MediaFetchFailed."""
+        self._checked(url)
+        try:
+            async with asyncio.timeout(self._rules.timeout_seconds), self._turns:
+                return await self._follow(url)
+        except TimeoutError:
+            raise MediaFetchFailed(
+                f"The medium did not arrive within {self._rules.timeout_seconds:g} seconds."
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError):
+            raise MediaFetchFailed("The medium's host could not be read.") from None
+
+    async def _follow(self, url: str) -> bytes:
+        for _ in range(MAX_REDIRECTS + 1):
+            target = self._checked(url)
+            found = await self._get(target, await self._resolve(target))
+            if isinstance(found, bytes):
+                return found
+            url = urljoin(f"{target.scheme}://{target.authority}{target.path}", found)
+        raise MediaFetchFailed(f"The medium's URL redirects more than {MAX_REDIRECTS} times.")
+
+    def _checked(self, url: str) -> Target:
+        target = Target.of(url)
+        domains = self._rules.domains
+        if domains is not None and target.authority not in domains:
+            raise MediaNotAllowed(
+                "This server does not fetch media from this host. "
+                "Send the bytes as a data URL: data:;base64,..."
+            )
+        if domains is None and target.port not in PORTS.values():
+            raise MediaNotAllowed(f"Port {target.port} is not allowed in media URLs.")
+        return target
+
+    async def _resolve(self, target: Target) -> Address:
+        """The first address, if each of them may be connected to."""
+        lookup = asyncio.get_running_loop().getaddrinfo(
+            target.host, target.port, type=socket.SOCK_STREAM
+        )
+        try:
+            async with asyncio.timeout(DNS_SECONDS):
+                found = await lookup
+        except (OSError, TimeoutError, UnicodeError):
+            raise MediaFetchFailed("The medium's host was not found.") from None
+        addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        if not addresses or not all(map(self._may_connect, addresses)):
+            raise MediaNotAllowed("The medium's host is not on the public Internet.")
+        return addresses[0]
+
+    async def _get(self, target: Target, address: Address) -> bytes | str:
+        """The body, or where it has moved to."""
+        host = f"[{address}]" if address.version == 6 else str(address)
+        request = httpx.Request(
+            "GET",
+            httpx.URL(f"{target.scheme}://{host}:{target.port}").copy_with(
+                raw_path=target.path.encode("ascii")
+            ),
+            headers={"host": target.authority, "accept-encoding": "identity"},
+            # The certificate must be the host's, whatever its address.
+            extensions={"sni_hostname": target.host},
+        )
+        async with httpx.AsyncClient(verify=self._tls, trust_env=False, timeout=None) as client:
+            response = await client.send(request, stream=True)
+            try:
+                return await self._read(response)
+            finally:
+                await response.aclose()
+
+    async def _read(self, response: httpx.Response) -> bytes | str:
+        if response.is_redirect:
+            return response.headers["location"]
+        if response.status_code != 200:
+            raise MediaFetchFailed(f"The medium's host answered {response.status_code}.")
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise MediaFetchFailed("The medium's host sent it compressed, which was not asked for.")
+        data = bytearray()
+        async for chunk in response.aiter_raw():
+            data += chunk
+            if len(data) > self._rules.max_bytes:
+                limit = self._rules.max_bytes
+                raise MediaTooLarge(f"The medium has more than {limit} bytes, which is the limit.")
+        return bytes(data)
