@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from pandagpt.engine.runner import Runner
 from pandagpt.media.text import TextTokenizer
 from pandagpt.model.config import EncoderConfig, ImageBindConfig, LlamaConfig
 from pandagpt.model.imagebind import ImageBind
@@ -66,3 +67,10 @@ def model(tokenizer: Tokenizer) -> PandaGPT:
         Encoders(encoders, projection, reader),
         "interleave",
     )
+
+
+@pytest.fixture(params=[False, True], ids=["waits", "overlaps"])
+def is_asynchronous(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """All promises hold also if a pass is launched before the tokens of the last one are told."""
+    monkeypatch.setattr(Runner, "is_asynchronous", request.param)
+    return request.param

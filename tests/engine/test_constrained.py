@@ -14,6 +14,8 @@ from pandagpt.errors import InvalidSchema
 from pandagpt.model.pandagpt import PandaGPT
 from tests.engine.test_engine import GREEDY, SMALL, Bench, Result, alone, is_empty, prompt, request
 
+pytestmark = pytest.mark.usefixtures("is_asynchronous")
+
 FROG: dict[str, Any] = {
     "type": "object",
     "properties": {

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from torch import Tensor
 
+from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.detokenizer import Detokenizer
 from pandagpt.engine.encoder import EncodeJob, Encoder
@@ -21,6 +22,7 @@ from pandagpt.engine.request import (
     GenerateRequest,
     MediaInput,
     SamplingParams,
+    TokenLogprob,
 )
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.scheduler import Plan
@@ -28,6 +30,8 @@ from pandagpt.errors import ContextLengthExceeded, EngineFailure, PandaError
 from pandagpt.media.modality import Modality
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
+
+pytestmark = pytest.mark.usefixtures("is_asynchronous")
 
 GREEDY = SamplingParams(max_tokens=12, temperature=0.0, ignore_eos=True)
 SMALL = EngineConfig(max_rows=4, max_step_tokens=16)
@@ -416,6 +420,7 @@ def test_an_aborted_request_frees_its_row_at_once(model: PandaGPT) -> None:
     bench.engine.abort("queued")
     bench.engine.abort("running")
     bench.step()
+    bench.step()
     assert bench.results["next", 0].token_ids
     bench.engine.abort("next")
     assert is_empty(bench)
@@ -621,3 +626,51 @@ def test_a_reset_runner_is_as_new(model: PandaGPT) -> None:
     bench.runner.reset()
     assert not bench.runner._states
     assert not bench.runner._cache.slab.any()
+
+
+# -- the next pass is launched before the last one's tokens are told
+
+
+@pytest.fixture
+def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Passes and tokens, as they come."""
+    seen = []
+    forward, append = Runner.forward, Answer.append
+
+    def noted_forward(self: Runner, plan: Plan) -> Tensor:
+        seen.append("pass")
+        return forward(self, plan)
+
+    def noted_append(
+        self: Answer, token_id: int, logprob: TokenLogprob | None, is_complete: bool
+    ) -> Delta:
+        seen.append("token")
+        return append(self, token_id, logprob, is_complete)
+
+    monkeypatch.setattr(Runner, "forward", noted_forward)
+    monkeypatch.setattr(Answer, "append", noted_append)
+    return seen
+
+
+def test_a_device_that_works_by_itself_never_waits_for_text(
+    model: PandaGPT, order: list[str], is_asynchronous: bool
+) -> None:
+    Bench(model).run(request(model, "a", replace(GREEDY, max_tokens=3)))
+    if is_asynchronous:
+        assert order == ["pass", "pass", "token", "pass", "token", "pass", "token"]
+    else:
+        assert order == ["pass", "token"] * 3
+
+
+def test_what_is_in_flight_of_an_aborted_request_is_dropped(model: PandaGPT) -> None:
+    (expected,) = alone(model, request(model, "b"))
+    bench = Bench(model)
+    bench.add(request(model, "a"), request(model, "b"))
+    bench.step()
+    bench.step()
+    bench.engine.abort("a")
+    told = len(bench.results["a", 0].token_ids)
+    bench.run()
+    assert len(bench.results["a", 0].token_ids) == told
+    assert bench.results["b", 0] == expected
+    assert is_empty(bench)

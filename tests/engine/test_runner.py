@@ -20,6 +20,8 @@ from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
 from tests.engine.test_engine import Bench, alone
 
+pytestmark = pytest.mark.usefixtures("is_asynchronous")
+
 GREEDY = SamplingParams(max_tokens=16, temperature=0.0, ignore_eos=True, logprobs=0)
 CONFIG = EngineConfig(max_rows=6, max_step_tokens=24)
 NAMES = ("", "base", "other")

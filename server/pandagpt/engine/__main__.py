@@ -76,7 +76,7 @@ class EngineServer:
             Path(start.folder), place.device, place.dtype, place.cpu_weights, start.variants
         )
         capacity = self._capacity(model, place)
-        config = self._start.config.with_rows(capacity.rows)
+        config = self._start.config.on(place.device).with_rows(capacity.rows)
         self._worker = Worker(model, config, self._post, partial(_leave, 1))
         self._worker.start()
         if not self._worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):

@@ -72,7 +72,8 @@ class Encoder:
     @torch.inference_mode()
     def _rows(self, media: list[MediaInput]) -> list[Tensor]:
         batch = np.stack([medium.array for medium in media])
-        rows_BE = self._model.embed_media(media[0].modality, batch)
+        # On the host, which waits for them here: they may then be used on any thread's stream.
+        rows_BE = self._model.embed_media(media[0].modality, batch).cpu()
         if not rows_BE.isfinite().all():
             raise FloatingPointError("an embedding is not finite")
         return [row.clone() for row in rows_BE]

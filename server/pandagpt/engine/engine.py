@@ -4,28 +4,20 @@ Called by one thread. Knows no threads, no queues and no HTTP; media are encoded
 `add` says which, `add_media` brings them; and so are grammars, for `add_grammar`.
 """
 
-import random
-import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
+from time import perf_counter
 
 import numpy as np
 from torch import Tensor
 
-from pandagpt.engine.answer import Answer
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
-from pandagpt.engine.grammar import CompiledGrammar, Matcher
+from pandagpt.engine.grammar import CompiledGrammar
+from pandagpt.engine.job import Choice, Job, new_job
 from pandagpt.engine.pace import Pace
-from pandagpt.engine.prefix_cache import PrefixCache, Trail
-from pandagpt.engine.request import (
-    Delta,
-    EmbedRequest,
-    Event,
-    GenerateRequest,
-    TokenLogprob,
-    check_length,
-)
+from pandagpt.engine.prefix_cache import PrefixCache
+from pandagpt.engine.request import Delta, EmbedRequest, Event, GenerateRequest, TokenLogprob
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
@@ -38,53 +30,8 @@ log = get_logger()
 _Drawn = tuple[Sequence, int | None, Logprobs | None]
 
 
-@dataclass(slots=True, eq=False)
-class _Choice:
-    """`random` belongs to this choice alone: its text depends on no other request."""
-
-    sequence: Sequence
-    answer: Answer
-    random: random.Random
-    is_begun: bool = False
-    matcher: Matcher | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A request, until its last choice has ended; without choices its media are all it wants."""
-
-    request: GenerateRequest | EmbedRequest
-    keys: list[MediaKey]
-    choices: list[_Choice]
-    rows: dict[MediaKey, Tensor] = field(default_factory=dict)
-    is_compiling: bool = False
-    num_open: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.num_open = len(self.choices)
-
-    @property
-    def is_ready(self) -> bool:
-        return len(self.rows) == len(set(self.keys)) and not self.is_compiling
-
-
 def engine_failure() -> EngineFailure:
     return EngineFailure("The engine failed while it served this request. Try again.")
-
-
-def _completes(matcher: Matcher | None, token_id: int) -> bool:
-    if matcher is None:
-        return False
-    matcher.accept(token_id)
-    return matcher.is_complete
-
-
-def _trail(request: GenerateRequest) -> Trail:
-    items: list[int | str] = list(request.prompt.token_ids)
-    for position, slot in request.prompt.slots:
-        items[position] = " ".join(request.media[index].digest for index in slot.media)
-    # The same tokens have other keys and values in another model.
-    return Trail(repr((request.cache_salt, request.model)), items)
 
 
 class Engine:
@@ -97,8 +44,9 @@ class Engine:
         self._scheduler = Scheduler(config.max_rows, config.max_step_tokens, self._prefixes)
         self._pace = Pace(config.max_step_seconds, config.max_step_tokens)
         self._media = MediaCache(config.media_cache_bytes)
-        self._encoding: dict[MediaKey, tuple[EncodeJob, list[_Job]]] = {}
-        self._jobs: dict[str, _Job] = {}
+        self._encoding: dict[MediaKey, tuple[EncodeJob, list[Job]]] = {}
+        self._jobs: dict[str, Job] = {}
+        self._in_flight: list[tuple[list[Sequence], Tensor]] = []
 
     @property
     def has_work(self) -> bool:
@@ -111,13 +59,7 @@ class Engine:
     def add(self, request: GenerateRequest | EmbedRequest) -> tuple[list[EncodeJob], list[Event]]:
         """The media that must be encoded before the request can run; none: it runs, or is over."""
         assert request.request_id not in self._jobs, "request ids are unique"
-        job = _Job(
-            request,
-            [(request.cache_salt, medium.digest) for medium in request.media],
-            self._new_choices(request),
-            is_compiling=isinstance(request, GenerateRequest)
-            and request.params.grammar is not None,
-        )
+        job = new_job(request, self._tokenizer, self._runner.max_model_len)
         self._jobs[request.request_id] = job
         needed = self._find_media(job)
         # From here on only the encoder holds the pixels and samples, and only until it is done.
@@ -171,20 +113,21 @@ class Engine:
         return [(request_id, error) for request_id in self._jobs]
 
     def step(self) -> list[Event]:
-        """One forward pass over all that can run; at most one token for each choice."""
-        plan = self._scheduler.plan(self._pace.budget(self._scheduler.num_decodes))
-        self._runner.move(plan.moves)
-        self._runner.restore(plan.restores)
+        """One forward pass over all that can run; at most one token for each choice.
+
+        A device that computes by itself is given the next pass before this host does anything
+        else with the tokens of the last one. Rows whose answer proves to have ended were then
+        computed in vain; nothing is lost by it but their share of that pass.
+        """
         guilty: dict[str, Exception] = {}
-        chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
-        events = []
-        for sequences, logits_BV in self._forward(Plan(plan.decodes, chunks, []), guilty):
-            self._constrain(sequences, guilty)
-            uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
-            for drawn in self._sample(sequences, logits_BV, uniforms, guilty):
-                events += self._append(drawn, guilty)
-        for request_id, error in guilty.items():
-            events += self._fail_running(self._jobs[request_id], error)
+        drawn = self._draw(guilty)
+        events = self._fail_guilty(guilty)
+        self._launch(guilty)
+        if not self._runner.is_asynchronous:
+            drawn += self._draw(guilty)
+        for one in drawn:
+            events += self._append(one, guilty)
+        events += self._fail_guilty(guilty)
         for request_id, delta in events:
             if isinstance(delta, Delta) and delta.finish_reason is not None:
                 self._retire(request_id, delta.index)
@@ -192,23 +135,7 @@ class Engine:
 
     # -- joining
 
-    def _new_choices(self, request: GenerateRequest | EmbedRequest) -> list[_Choice]:
-        if isinstance(request, EmbedRequest):
-            return []
-        check_length(request.prompt, self._runner.max_model_len)
-        return [self._new_choice(request, index) for index in range(request.n)]
-
-    def _new_choice(self, request: GenerateRequest, index: int) -> _Choice:
-        params, length = request.params, len(request.prompt)
-        max_tokens = min(params.max_tokens, self._runner.max_model_len - length)
-        seed = secrets.randbits(63) if params.seed is None else params.seed
-        return _Choice(
-            Sequence(request.request_id, index, length, trail=_trail(request)),
-            Answer(index, params, self._tokenizer, max_tokens),
-            random.Random(f"{seed}:{index}"),
-        )
-
-    def _find_media(self, job: _Job) -> list[EncodeJob]:
+    def _find_media(self, job: Job) -> list[EncodeJob]:
         needed = []
         for key, medium in dict(zip(job.keys, job.request.media, strict=True)).items():
             if (row := self._media.get(key)) is not None:
@@ -220,7 +147,7 @@ class Engine:
             self._encoding[key][1].append(job)
         return needed
 
-    def _start_if_ready(self, job: _Job) -> list[Event]:
+    def _start_if_ready(self, job: Job) -> list[Event]:
         """Only the first choice: its siblings copy the prompt once it has been read."""
         if not job.is_ready:
             return []
@@ -232,6 +159,41 @@ class Engine:
         return [(request_id, self._runner.embeddings([job.rows[key] for key in job.keys]))]
 
     # -- one step
+
+    def _launch(self, guilty: dict[str, Exception]) -> None:
+        if not self._scheduler.rows:
+            self._pace.forget()
+        plan = self._scheduler.plan(self._pace.budget(self._scheduler.num_decodes))
+        self._runner.move(plan.moves)
+        self._runner.restore(plan.restores)
+        chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
+        self._in_flight = self._forward(Plan(plan.decodes, chunks, []), guilty)
+
+    def _draw(self, guilty: dict[str, Exception]) -> list[_Drawn]:
+        """The next token of each sequence in flight that is still here; waits for the pass."""
+        drawn: list[_Drawn] = []
+        for sequences, logits_BV in self._in_flight:
+            here = [i for i, sequence in enumerate(sequences) if sequence.has_row]
+            if len(here) < len(sequences):
+                sequences, logits_BV = [sequences[i] for i in here], logits_BV[here]
+            if sequences:
+                self._constrain(sequences, guilty)
+                uniforms = [self._find(sequence)[1].random.random() for sequence in sequences]
+                drawn += self._sample(sequences, logits_BV, uniforms, guilty)
+        self._in_flight = []
+        if drawn:
+            self._pace.finished()
+        return [one for one in drawn if self._take(one, guilty)]
+
+    def _take(self, drawn: _Drawn, guilty: dict[str, Exception]) -> bool:
+        sequence, token_id, _ = drawn
+        if sequence.request_id in guilty:
+            return False
+        if token_id is None:
+            guilty[sequence.request_id] = FloatingPointError("the logits are not finite")
+            return False
+        sequence.token_ids.append(token_id)
+        return True
 
     def _begin(self, chunk: Chunk, guilty: dict[str, Exception]) -> bool:
         job, choice = self._find(chunk.sequence)
@@ -254,8 +216,9 @@ class Engine:
         if plan.is_empty:
             return []
         try:
-            with self._pace.timed(plan.num_tokens):
-                logits_BV = self._runner.forward(plan)
+            start = perf_counter()
+            logits_BV = self._runner.forward(plan)
+            self._pace.launched(plan.num_tokens, start)
         except Exception as error:
             if len(plan.decodes) + len(plan.chunks) > 1:
                 return [done for half in plan.halves() for done in self._forward(half, guilty)]
@@ -306,18 +269,12 @@ class Engine:
 
     def _append(self, drawn: _Drawn, guilty: dict[str, Exception]) -> list[Event]:
         sequence, token_id, logprobs = drawn
-        if sequence.request_id in guilty:
+        request_id = sequence.request_id
+        if token_id is None or request_id in guilty or request_id not in self._jobs:
             return []
         try:
-            if token_id is None:
-                raise FloatingPointError("the logits are not finite")
-            sequence.token_ids.append(token_id)
-            choice = self._find(sequence)[1]
-            delta = choice.answer.append(
-                token_id, self._logprob(token_id, logprobs), _completes(choice.matcher, token_id)
-            )
-            if len(sequence.token_ids) == 1 and sequence.num_cached:
-                delta = replace(delta, cached_tokens=sequence.num_cached)
+            logprob = self._logprob(token_id, logprobs)
+            delta = self._find(sequence)[1].append(token_id, logprob)
         except Exception as error:
             guilty[sequence.request_id] = error
             return []
@@ -335,7 +292,14 @@ class Engine:
 
     # -- leaving
 
-    def _fail_running(self, job: _Job, error: Exception) -> list[Event]:
+    def _fail_guilty(self, guilty: dict[str, Exception]) -> list[Event]:
+        events = []
+        for request_id, error in guilty.items():
+            events += self._fail_running(self._jobs[request_id], error)
+        guilty.clear()
+        return events
+
+    def _fail_running(self, job: Job, error: Exception) -> list[Event]:
         if isinstance(error, InvalidSchema):
             return self.fail(job.request.request_id, error)
         log.error("request_failed", request_id=job.request.request_id, exc_info=error)
@@ -361,10 +325,10 @@ class Engine:
             sequence.trail, sequence.num_computed, partial(self._runner.save, sequence.row)
         )
 
-    def _release(self, choice: _Choice) -> None:
+    def _release(self, choice: Choice) -> None:
         self._runner.move(self._scheduler.free(choice.sequence))
         self._runner.end(choice.sequence)
 
-    def _find(self, sequence: Sequence) -> tuple[_Job, _Choice]:
+    def _find(self, sequence: Sequence) -> tuple[Job, Choice]:
         job = self._jobs[sequence.request_id]
         return job, job.choices[sequence.index]

@@ -15,7 +15,7 @@ from pandagpt.engine.worker import Worker
 from pandagpt.errors import EngineFailure
 from pandagpt.model.pandagpt import PandaGPT
 
-READY_SECONDS = 60.0
+READY_SECONDS = 600.0
 
 
 class LocalEngine:

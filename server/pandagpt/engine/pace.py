@@ -3,8 +3,7 @@
 Seconds of past steps in, a number of tokens out. Plain Python.
 """
 
-from collections.abc import Generator
-from contextlib import contextmanager
+import math
 from time import perf_counter
 
 # Fewer tokens tell the cost of a step, not that of a token.
@@ -18,6 +17,7 @@ class Pace:
         self.max_step_seconds = max_step_seconds
         self.max_step_tokens = max_step_tokens
         self._token_seconds = 0.0
+        self.forget()
 
     def budget(self, num_decodes: int) -> int:
         """Nobody waits: all that a step may hold. Else what the time allows, but at least as
@@ -35,8 +35,17 @@ class Pace:
         old = self._token_seconds or cost
         self._token_seconds = old + _WEIGHT * (cost - old)
 
-    @contextmanager
-    def timed(self, num_tokens: int) -> Generator[None]:
-        start = perf_counter()
-        yield
-        self.observe(num_tokens, perf_counter() - start)
+    def launched(self, num_tokens: int, start: float) -> None:
+        """A step began at `start`; a GPU may compute on for long, so only `finished` times it."""
+        self._num_launched += num_tokens
+        self._start = min(self._start, start)
+
+    def finished(self) -> None:
+        """The tokens of all steps that were launched are here."""
+        self.observe(self._num_launched, perf_counter() - self._start)
+        self.forget()
+
+    def forget(self) -> None:
+        """Of steps that were launched nothing will come."""
+        self._num_launched = 0
+        self._start = math.inf

@@ -18,6 +18,7 @@ from pandagpt.engine.sequence import Sequence
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.patch import NOBODY, Patched
+from pandagpt.model.transfer import sent
 
 
 class Runner:
@@ -32,6 +33,11 @@ class Runner:
         self._states: dict[Sequence, SamplerState] = {}
         # Of the sequences whose model is not the one that is merged into the weights.
         self._differences: dict[Sequence, int] = {}
+
+    @property
+    def is_asynchronous(self) -> bool:
+        """Whether `forward` returns before its logits are computed."""
+        return self._model.device.type == "cuda"
 
     def reset(self) -> None:
         self._prompts.clear()
@@ -109,7 +115,8 @@ class Runner:
             self._patched(plan),
         )
         if plan.chunks:
-            hidden_NH = hidden_NH[_last_positions(plan)]
+            last = torch.tensor(_last_positions(plan), dtype=torch.int64)
+            hidden_NH = hidden_NH[sent(last, hidden_NH.device)]
         return self._llama.logits(hidden_NH)
 
     @torch.inference_mode()
@@ -149,7 +156,7 @@ class Runner:
         return self._prompts[chunk.sequence][chunk.start : chunk.start + chunk.length]
 
     def _embed_ids(self, ids: list[int]) -> Tensor:
-        return self._llama.embed(torch.tensor(ids, device=self._model.device))
+        return self._llama.embed(sent(torch.tensor(ids), self._model.device))
 
 
 def _last_positions(plan: Plan) -> list[int]:

@@ -22,6 +22,7 @@ from pandagpt.errors import PandaError
 from pandagpt.logs import get_logger
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import Prompt
+from pandagpt.model.transfer import own_stream
 
 log = get_logger()
 
@@ -84,7 +85,9 @@ class Worker:
     def _run_engine(self) -> None:
         torch.set_num_threads(self._config.num_threads)
         try:
-            self._serve(Runner(self._model, self._config))
+            # Streams in flight feel little of the media that are encoded meanwhile.
+            with own_stream(self._model.device, goes_first=True):
+                self._serve(Runner(self._model, self._config))
         except Exception:
             log.exception("engine_thread_ended")
         finally:
@@ -148,8 +151,11 @@ class Worker:
     def _run_encoder(self) -> None:
         torch.set_num_threads(self._config.num_threads)
         encoder = Encoder(self._model, self._config.max_encoder_batch)
-        while self._encode_pending(encoder):
-            pass
+        # Nothing else may touch a GPU while the engine captures its steps.
+        self._has_started.wait()
+        with own_stream(self._model.device, goes_first=False):
+            while self._encode_pending(encoder):
+                pass
 
     def _encode_pending(self, encoder: Encoder) -> bool:
         """Everything that waits; false at the shutdown."""

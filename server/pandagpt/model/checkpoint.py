@@ -19,6 +19,7 @@ from pandagpt.model.adapter import Adapter, adapter_of, variant
 from pandagpt.model.adapter_folder import AdapterFolder, VariantSource
 from pandagpt.model.config import ImageBindConfig, LlamaConfig
 from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
+from pandagpt.model.cuda.decoder import CudaLlama
 from pandagpt.model.decoder import Decoder
 from pandagpt.model.folder import load_tokenizer, text_tokenizer
 from pandagpt.model.imagebind import ImageBind
@@ -126,7 +127,8 @@ def new_decoder(
     """`state` holds every weight, or more, which its owner has checked."""
     if cpu_weights is not None:
         return CpuLlama(config, state, cpu_weights)
-    llama = Llama(config, device, dtype)
+    kind = CudaLlama if torch.device(device).type == "cuda" else Llama
+    llama = kind(config, device, dtype)
     llama.load(state)
     return llama
 

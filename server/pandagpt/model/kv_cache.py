@@ -56,12 +56,15 @@ class KVCache:
         dtype: torch.dtype = torch.float32,
         *,
         grows: bool = True,
+        fixed: bool = False,
         block: int = 1,
     ) -> None:
+        """`fixed`: the slab never leaves its address, which captured steps know by heart."""
+        assert not (grows and fixed)
         self.num_rows, self.max_len = num_rows, max_len
         self._config, self._device, self._dtype = config, torch.device(device), dtype
-        self._grows, self._block = grows, block
-        self.reset()
+        self._grows, self._is_fixed, self._block = grows, fixed, block
+        self._allocate()
 
     @property
     def capacity(self) -> int:
@@ -71,8 +74,15 @@ class KVCache:
     def has_grown(self) -> bool:
         return self._grows and self.capacity > self._room(FIRST_CAPACITY)
 
+    @torch.inference_mode()
     def reset(self) -> None:
         """Forgets everything."""
+        if self._is_fixed:
+            self.slab.zero_()
+        else:
+            self._allocate()
+
+    def _allocate(self) -> None:
         first = min(self.max_len, FIRST_CAPACITY) if self._grows else self.max_len
         self._use(self._new_slab(self._room(first)))
 

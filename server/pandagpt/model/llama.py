@@ -23,13 +23,14 @@ from pandagpt.model.kv_cache import KVCache, Span, rows_of
 from pandagpt.model.lora import Difference, LowRank
 from pandagpt.model.patch import NOBODY, Patched, Patches, Place, patches_of
 from pandagpt.model.rotary import rotary_table
+from pandagpt.model.transfer import sent
 
 # In checkpoints of old transformers versions; computed here from the config.
 _DERIVED_KEY = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """What all layers of one forward pass share."""
 
     cos_N1D: Tensor
@@ -68,8 +69,9 @@ class Llama(nn.Module):
         tied = config.tie_word_embeddings
         self.head = self.embedding if tied else _weight(vocab, hidden, device=device, dtype=dtype)
         self.norm = _weight(hidden, device=device, dtype=dtype)
-        layers = (_Layer(config, i, device, dtype) for i in range(config.num_hidden_layers))
+        layers = (Layer(config, i, device, dtype) for i in range(config.num_hidden_layers))
         self.layers = nn.ModuleList(layers)
+        self.rotary_L2D: Tensor
         self._differences: list[Patches] = []
         self.register_buffer("rotary_L2D", rotary_table(config).to(device, dtype), persistent=False)
 
@@ -87,7 +89,7 @@ class Llama(nn.Module):
         if not self.config.tie_word_embeddings:
             named["lm_head.weight"] = self.head
         for index, layer in enumerate(self.layers):
-            assert isinstance(layer, _Layer)
+            assert isinstance(layer, Layer)
             named |= {f"model.layers.{index}.{k}": v for k, v in layer.weights().items()}
         return named
 
@@ -117,7 +119,12 @@ class Llama(nn.Module):
         self._differences.append(patches_of(difference, self.config))
         return len(self._differences) - 1
 
-    def _decode_mask(self, positions_R: Tensor, length: int) -> Tensor:
+    def rotary(self, positions_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [N, 1, D]."""
+        cos_N1D, sin_N1D = self.rotary_L2D[positions_N].split(1, dim=1)
+        return cos_N1D, sin_N1D
+
+    def decode_mask(self, positions_R: Tensor, length: int) -> Tensor:
         """0 where a row may look, -inf beyond its length; for each key head, as products want."""
         beyond_RS = torch.arange(length, device=positions_R.device) > positions_R[:, None]
         mask_RS = torch.zeros(beyond_RS.shape, device=positions_R.device, dtype=self.dtype)
@@ -153,15 +160,18 @@ class Llama(nn.Module):
         """Hidden states [N, H] after the last norm; keys and values go to the cache.
 
         The first `num_decodes` tokens belong to cache rows 0, 1, ..., one each; then come the
-        tokens of each span in order. `positions_N` is best given on the CPU, since the
-        longest one is read by the host.
+        tokens of each span in order. `positions_N` is given on the CPU, since the longest
+        one is read by the host.
         """
         step = self._step(positions_N, cache, num_decodes, spans)
         if patched:
             step = replace(step, patched=self._patches(patched))
-        hidden_NH = embeds_NH.to(self.dtype, copy=True)
+        return self.through_layers(embeds_NH.to(self.dtype, copy=True), step, cache)
+
+    def through_layers(self, hidden_NH: Tensor, step: Step, cache: KVCache) -> Tensor:
+        """Changes `hidden_NH` in place, and returns it normalised."""
         for layer in self.layers:
-            assert isinstance(layer, _Layer)
+            assert isinstance(layer, Layer)
             layer.update(hidden_NH, step, cache)
         return F.rms_norm(hidden_NH, self.norm.shape, self.norm, self.config.rms_norm_eps)
 
@@ -171,32 +181,31 @@ class Llama(nn.Module):
 
     def _patches(self, patched: Patched) -> list[tuple[Patches, Tensor]]:
         return [
-            (self._differences[number], torch.tensor(list(tokens), device=self.device))
+            (self._differences[number], sent(torch.tensor(list(tokens)), self.device))
             for number, tokens in patched.items()
         ]
 
     def _step(
         self, positions_N: Tensor, cache: KVCache, num_decodes: int, spans: Sequence[Span]
-    ) -> _Step:
+    ) -> Step:
         decode_len = int(positions_N[:num_decodes].max()) + 1 if num_decodes else 0
         cache.reserve(max([decode_len, *(span.end for span in spans)]))
-        positions_N = positions_N.to(self.device)
-        assert isinstance(self.rotary_L2D, Tensor)
-        cos_N1D, sin_N1D = self.rotary_L2D[positions_N].split(1, dim=1)
-        return _Step(
+        positions_N = sent(positions_N, self.device)
+        cos_N1D, sin_N1D = self.rotary(positions_N)
+        return Step(
             cos_N1D=cos_N1D,
             sin_N1D=sin_N1D,
-            rows_N=torch.tensor(rows_of(num_decodes, spans), device=self.device),
+            rows_N=sent(torch.tensor(rows_of(num_decodes, spans)), self.device),
             positions_N=positions_N,
             num_decodes=num_decodes,
             decode_len=decode_len,
-            decode_mask_RK1S=self._decode_mask(positions_N[:num_decodes], decode_len),
+            decode_mask_RK1S=self.decode_mask(positions_N[:num_decodes], decode_len),
             spans=spans,
             span_masks_TS=[_span_mask(s, self.device) for s in spans],
         )
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     def __init__(
         self, config: LlamaConfig, index: int, device: torch.device | str, dtype: torch.dtype
     ) -> None:
@@ -230,7 +239,7 @@ class _Layer(nn.Module):
             "mlp.down_proj.weight": self.down,
         }
 
-    def update(self, hidden_NH: Tensor, step: _Step, cache: KVCache) -> None:
+    def update(self, hidden_NH: Tensor, step: Step, cache: KVCache) -> None:
         """Adds this layer's attention and MLP to `hidden_NH`, in place."""
         normed_NH = F.rms_norm(hidden_NH, self.attention_norm.shape, self.attention_norm, self.eps)
         qkv = F.linear(normed_NH, self.qkv)
@@ -246,7 +255,7 @@ class _Layer(nn.Module):
         hidden_NH.addmm_(gated, self.down.t())
         step.patch(self.index, "down", gated, hidden_NH)
 
-    def _attend(self, qkv_NPD: Tensor, step: _Step, cache: KVCache) -> Tensor:
+    def _attend(self, qkv_NPD: Tensor, step: Step, cache: KVCache) -> Tensor:
         """Rotates, stores and attends: [N, heads * D]."""
         num_tokens = len(qkv_NPD)
         _rotate(qkv_NPD[:, : self.num_heads + self.num_kv_heads], step)
@@ -260,7 +269,7 @@ class _Layer(nn.Module):
             first += span.length
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _decode(self, q_RPD: Tensor, step: _Step, cache: KVCache) -> Tensor:
+    def _decode(self, q_RPD: Tensor, step: Step, cache: KVCache) -> Tensor:
         """One new token a row: the query heads of one key head stand where time would."""
         num_rows = len(q_RPD)
         q_RKGD = q_RPD.view(num_rows, self.num_kv_heads, -1, self.head_dim)
@@ -289,7 +298,7 @@ def _weight(*shape: int, device: torch.device | str, dtype: torch.dtype) -> nn.P
     return nn.Parameter(torch.empty(shape, device=device, dtype=dtype), requires_grad=False)
 
 
-def _rotate(x_NPD: Tensor, step: _Step) -> None:
+def _rotate(x_NPD: Tensor, step: Step) -> None:
     """Rotary position embedding, in place. Rolling by half swaps the halves; sines bear signs."""
     swapped_NPD = x_NPD.roll(x_NPD.shape[-1] // 2, dims=-1)
     x_NPD.mul_(step.cos_N1D).addcmul_(swapped_NPD, step.sin_N1D)

@@ -17,6 +17,7 @@ from pandagpt.model.decoder import Decoder
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.prompt import Fusion, Prompt
 from pandagpt.model.tokenizer import Tokenizer
+from pandagpt.model.transfer import sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class PandaGPT:
     def embed_media(self, modality: Modality, batch: np.ndarray) -> Tensor:
         """[B, ...] as `media.load` shapes an item (text: token ids) -> [B, E], by ImageBind."""
         dtype = torch.int64 if modality is Modality.TEXT else self.dtype
-        inputs = torch.tensor(batch, dtype=dtype, device=self.device)
+        inputs = sent(torch.tensor(batch), self.device).to(dtype)
         return self.encoders.imagebind.encode(modality, inputs)
 
     def gain_of(self, modality: Modality, name: str = "") -> float:
@@ -97,16 +98,16 @@ class PandaGPT:
 
     @torch.inference_mode()
     def embed_prompt(self, prompt: Prompt, rows: Sequence[Tensor], name: str = "") -> Tensor:
-        """[T, H]. `rows[i]` is medium i's embedding [E], gain applied; a slot is its media's
-        projected sum.
+        """[T, H]. `rows[i]` is medium i's embedding [E] on the host, gain applied; a slot is its
+        media's projected sum.
 
         Each is projected before the sum, so the projection's bias counts once a medium, as in the
         reference (model facts, 3.2).
         """
-        ids_T = torch.tensor(prompt.token_ids, device=self.device)
+        ids_T = sent(torch.tensor(prompt.token_ids), self.device)
         embeds_TH = self.llama.embed(ids_T)
         if prompt.slots:
-            projected = self.project(torch.stack(list(rows)), name)
+            projected = self.project(sent(torch.stack(list(rows)), self.device), name)
         for position, slot in prompt.slots:
             embeds_TH[position] = projected[list(slot.media)].sum(0)
         return embeds_TH
