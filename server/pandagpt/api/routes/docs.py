@@ -9,8 +9,8 @@ router = APIRouter(include_in_schema=False)
 
 PAGE = Path(__file__).parent.with_name("docs.html")
 HEADERS = {
-    "content-security-policy": "default-src 'self'; img-src data:; style-src 'self' 'unsafe-inline'; "
-    "script-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+    "content-security-policy": "default-src 'self'; img-src data:; frame-ancestors 'none'; "
+    "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline'"
 }
 
 
