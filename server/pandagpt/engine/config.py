@@ -11,13 +11,16 @@ class EngineConfig:
 
     `max_step_tokens` and, beside running streams, `max_step_seconds` bound one forward pass:
     a long prompt is read in chunks and never delays the answers that are being streamed by more.
-    `max_model_len` tokens are a prompt and its answer; None: as many as the model knows.
+    A step that takes more than `step_timeout_seconds` hangs (0: never); an engine in a process of
+    its own is then replaced. `max_model_len` tokens are a prompt and its answer; None: as many as
+    the model knows.
     """
 
     max_rows: int = 32
     max_queue: int = 256
     max_step_tokens: int = 512
     max_step_seconds: float = 0.25
+    step_timeout_seconds: float = 300
     max_model_len: int | None = None
     max_encoder_batch: int = 8
     media_cache_bytes: int = 64 << 20

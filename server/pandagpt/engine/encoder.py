@@ -12,10 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pandagpt.engine import faults
 from pandagpt.engine.bounded_cache import BoundedCache
 from pandagpt.engine.request import MediaInput
-from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.engine.watchdog import Watch
+from pandagpt.errors import EngineFailure, Overloaded, PandaError
 from pandagpt.logs import get_logger
+from pandagpt.model.device import is_out_of_memory
 from pandagpt.model.pandagpt import PandaGPT
 
 log = get_logger()
@@ -44,9 +47,11 @@ MediaCache = BoundedCache[MediaKey, Tensor]
 
 
 class Encoder:
-    def __init__(self, model: PandaGPT, max_batch: int) -> None:
+    def __init__(self, model: PandaGPT, max_batch: int, watch: Watch | None = None) -> None:
+        """`watch` is told of each batch."""
         self._model = model
         self._max_batch = max_batch
+        self._watch = watch or Watch("encoder")
 
     def encode(self, jobs: Sequence[EncodeJob]) -> Iterator[EncodedMedia]:
         """Yields batch by batch, so that no request waits for another's modality."""
@@ -61,24 +66,33 @@ class Encoder:
     def _encode_batch(self, jobs: list[EncodeJob]) -> list[EncodedMedia]:
         if not jobs:
             return []
+        self._watch.begin()
         try:
             rows = self._rows([job.media for job in jobs])
         except Exception as error:
             if len(jobs) > 1:
                 return [encoded for job in jobs for encoded in self._encode_batch([job])]
             return [EncodedMedia(jobs[0].key, _failure(jobs[0].media, error))]
+        finally:
+            self._watch.end()
         return [EncodedMedia(job.key, row) for job, row in zip(jobs, rows, strict=True)]
 
     @torch.inference_mode()
     def _rows(self, media: list[MediaInput]) -> list[Tensor]:
+        faults.strike("encode")
         batch = np.stack([medium.array for medium in media])
         # On the host, which waits for them here: they may then be used on any thread's stream.
         rows_BE = self._model.embed_media(media[0].modality, batch).cpu()
+        faults.spoil("encode", rows_BE)
         if not rows_BE.isfinite().all():
             raise FloatingPointError("an embedding is not finite")
         return [row.clone() for row in rows_BE]
 
 
-def _failure(media: MediaInput, error: Exception) -> EngineFailure:
+def _failure(media: MediaInput, error: Exception) -> PandaError:
     log.error("media_encoding_failed", modality=media.modality.value, exc_info=error)
+    if is_out_of_memory(error):
+        return Overloaded(
+            f"There is no memory left to encode the {media.modality.value}. Try later."
+        )
     return EngineFailure(f"The {media.modality.value} could not be encoded. Try again.")

@@ -18,6 +18,7 @@ from pandagpt.engine.grammar import CompiledGrammar, CompileJob, compiler_of
 from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import EmbedRequest, Event, GenerateRequest, SamplingParams
 from pandagpt.engine.runner import Runner
+from pandagpt.engine.watchdog import Watch
 from pandagpt.errors import PandaError
 from pandagpt.logs import get_logger
 from pandagpt.model.pandagpt import PandaGPT
@@ -25,6 +26,9 @@ from pandagpt.model.prompt import Prompt
 from pandagpt.model.transfer import own_stream
 
 log = get_logger()
+
+# A batch of films is 50 times the work of a long prompt's chunk, and comes once for all of them.
+ENCODER_PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,16 @@ class Worker:
             _thread(self._run_encoder, "encoder"),
             _thread(self._run_compiler, "grammars"),
         ]
+        self._step_watch = Watch("engine")
+        self._encode_watch = Watch("encoder", ENCODER_PATIENCE)
+        self._compile_watch = Watch("grammars")
         self._has_started = threading.Event()
         self._is_warm = False
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """What each thread is at."""
+        return self._step_watch, self._encode_watch, self._compile_watch
 
     def start(self) -> None:
         for thread in self._threads:
@@ -100,7 +112,9 @@ class Worker:
         self._is_warm = _warm_up(engine)
         self._has_started.set()
         while True:
+            self._step_watch.end()
             messages = self._receive(wait=not engine.has_work)
+            self._step_watch.begin()
             if any(isinstance(message, Shutdown) for message in messages):
                 return
             try:
@@ -150,7 +164,7 @@ class Worker:
 
     def _run_encoder(self) -> None:
         torch.set_num_threads(self._config.num_threads)
-        encoder = Encoder(self._model, self._config.max_encoder_batch)
+        encoder = Encoder(self._model, self._config.max_encoder_batch, self._encode_watch)
         # Nothing else may touch a GPU while the engine captures its steps.
         self._has_started.wait()
         with own_stream(self._model.device, goes_first=False):
@@ -170,7 +184,9 @@ class Worker:
 
     def _run_compiler(self) -> None:
         while isinstance(job := self._compiler_inbox.get(), CompileJob):
+            self._compile_watch.begin()
             self._inbox.put(self._compile(job))
+            self._compile_watch.end()
 
     def _compile(self, job: CompileJob) -> CompiledGrammar:
         try:
