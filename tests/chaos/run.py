@@ -1,12 +1,13 @@
 """A live server of the bundled model under mixed load, while its processes are in trouble."""
 
+import math
 import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import httpx
 import psutil
@@ -39,6 +40,7 @@ def server(faults: str, *options: str) -> Generator[Server]:
         yield started
 
 
+@cache
 def known_answers() -> Known:
     """By a server that is in no trouble."""
     with server("") as calm, httpx.Client(base_url=calm.url, timeout=TIMEOUT_SECONDS) as client:
@@ -48,7 +50,9 @@ def known_answers() -> Known:
     return [(question, reply.answer) for question, reply in replies]
 
 
-def chaos(seconds: float, seed: int, known: Known) -> tuple[Report, Troubles]:
+def chaos(
+    seconds: float, seed: int, known: Known, trouble_seconds: float = 3.0
+) -> tuple[Report, Troubles]:
     report = Report()
     options = ("--step-timeout-s", str(STEP_TIMEOUT_SECONDS))
     with server(FAULTS, *options) as target:
@@ -59,7 +63,7 @@ def chaos(seconds: float, seed: int, known: Known) -> tuple[Report, Troubles]:
             partial(_client, target.url, known, random.Random(f"{seed} {number}"), deadline, report)
             for number in range(NUM_CLIENTS)
         ]
-        with _pinged(target.url, report), Troubles(tree, seed) as troubles:
+        with _pinged(target.url, report), Troubles(tree, seed, trouble_seconds) as troubles:
             _run_together(clients)
         _check_end(target, tree, num_files, known, report)
     return report, troubles
@@ -119,16 +123,21 @@ def _client(url: str, known: Known, lot: random.Random, deadline: float, report:
             if question.path == CHAT and lot.random() < IMPATIENT:
                 leave_early(client, question)
             else:
-                _ask_and_count(client, question, expected, report)
+                _ask_and_count(client, question, expected, report, deadline)
 
 
 def _ask_and_count(
-    client: httpx.Client, question: Question, expected: Answer, report: Report
+    client: httpx.Client,
+    question: Question,
+    expected: Answer,
+    report: Report,
+    deadline: float = math.inf,
 ) -> None:
+    """Asked again after an honest error, though not after the deadline."""
     replies: list[Reply] = []
     for _ in range(1 + NUM_REPEATS):
         replies.append(reply := judged(ask(client, question), expected))
-        if reply.verdict != "error":
+        if reply.verdict != "error" or time.monotonic() > deadline:
             break
         time.sleep(reply.retry_after_seconds or 0.5)
     report.count(replies[0].verdict, replies[-1].verdict, f"{question}: {replies[-1].what}")

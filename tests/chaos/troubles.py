@@ -25,11 +25,12 @@ FAULTS = ",".join(
 
 
 class Troubles:
-    """Random, but the same for the same seed."""
+    """Random, but the same for the same seed; one in `mean_seconds`."""
 
-    def __init__(self, tree: Tree, seed: int) -> None:
+    def __init__(self, tree: Tree, seed: int, mean_seconds: float) -> None:
         self.happened: Counter[str] = Counter()
         self._tree = tree
+        self._mean_seconds = mean_seconds
         self._lot = random.Random(seed)
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -44,7 +45,7 @@ class Troubles:
 
     def _run(self) -> None:
         kinds: list[Callable[[], bool]] = [self._kill_engine, self._stop_engine, self._kill_decoder]
-        while not self._is_over.wait(self._lot.uniform(1.0, 6.0)):
+        while not self._is_over.wait(self._lot.uniform(0.5, 1.5) * self._mean_seconds):
             trouble = self._lot.choice(kinds)
             with suppress(psutil.Error):
                 if trouble():
