@@ -4,7 +4,7 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
@@ -145,7 +145,7 @@ def _ask_and_count(
 
 
 @contextmanager
-def _pinged(url: str, report: Report) -> Iterator[None]:
+def _pinged(url: str, report: Report) -> Generator[None]:
     is_over = threading.Event()
     thread = threading.Thread(target=_ping, args=(url, report, is_over))
     thread.start()

@@ -5,7 +5,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
@@ -44,12 +43,15 @@ class Troubles:
         self._thread.join()
 
     def _run(self) -> None:
-        kinds: list[Callable[[], bool]] = [self._kill_engine, self._stop_engine, self._kill_decoder]
+        kinds = {
+            "engine killed": self._kill_engine,
+            "engine stopped": self._stop_engine,
+            "decoder killed": self._kill_decoder,
+        }
         while not self._is_over.wait(self._lot.uniform(0.5, 1.5) * self._mean_seconds):
-            trouble = self._lot.choice(kinds)
+            name = self._lot.choice(list(kinds))
             with suppress(psutil.Error):
-                if trouble():
-                    self.happened[trouble.__name__.strip("_")] += 1
+                self.happened[name] += kinds[name]()
 
     def _kill_engine(self) -> bool:
         if engine := self._tree.engine():
