@@ -19,11 +19,11 @@ class Tree:
         return self._running("pandagpt.media")
 
     def memory_bytes(self) -> int:
-        """Proportional set size: pages that several share are counted once."""
+        """Resident. Proportional sizes change with who else has the same libraries loaded."""
         total = 0
         for process in self._all():
             with suppress(psutil.Error):
-                total += process.memory_full_info().pss
+                total += process.memory_info().rss
         return total
 
     def num_files(self) -> int:
