@@ -1,4 +1,4 @@
-"""What the server counts, as Prometheus reads it: vLLM's names after `pandagpt:`, then a few of ours.
+"""What the server counts, as Prometheus reads it: vLLM's names after `pandagpt:`, and a few more.
 
 Each app and each engine has a registry of its own, so that several live in one process. No label
 has values that a client chooses.

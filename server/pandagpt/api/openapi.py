@@ -40,9 +40,9 @@ def describe(
     errors: Collection[int] = ERRORS,
     media_type: str = "application/octet-stream",
 ) -> Json:
-    """The arguments of a route's decorator. No `answer` means bytes of `media_type`. `examples` are bodies by
-    their summary; `chunk` is what the events of the streamed form hold; `body` stands for a
-    request that is not JSON; 401 is added to `errors` where keys are set."""
+    """The arguments of a route's decorator. No `answer` means bytes of `media_type`. `examples` are
+    bodies by their summary; `chunk` is what the events of the streamed form hold; `body` stands for
+    a request that is not JSON; 401 is added to `errors` where keys are set."""
     content: Json = _json(answer) if answer else {media_type: {}}
     if chunk:
         content["text/event-stream"] = _events(chunk)
