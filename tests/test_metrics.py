@@ -1,5 +1,8 @@
 """The text that Prometheus reads, and what stands in it from the first moment."""
 
+import re
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from pandagpt.metrics import TOKEN_BOUNDS, EngineMetrics, HttpMetrics, TokenMetrics, exposition
@@ -53,3 +56,15 @@ def test_a_path_that_no_route_has_is_no_label() -> None:
     values = read(metrics)
     assert values["pandagpt:http_requests_total", "none", "404"] == 1
     assert values["pandagpt:admission_rejections_total", "503"] == 0
+
+
+def test_the_board_shows_what_is_counted() -> None:
+    board = (Path(__file__).parent.parent / "deploy" / "grafana" / "pandagpt.json").read_text()
+    engine, http = EngineMetrics(), HttpMetrics(["invalid_media"])
+    engine.encoder.labels("image")
+    http.answered("/health", 200, is_probe=True)
+    counted = {name for name, *_ in read(http, engine)}
+    shown = set(re.findall(r"pandagpt:\w+", board))
+    assert shown <= counted
+    families = {re.sub("_(bucket|sum|count|total)$", "", name) for name in counted}
+    assert families == {re.sub("_(bucket|sum|count|total)$", "", name) for name in shown}
