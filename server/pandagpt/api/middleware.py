@@ -67,10 +67,14 @@ class RequestContext:
                 response = response_of(EngineFailure("crash"), log.request_id)
                 await response(scope, receive, send_with_id)
         finally:
+            self._count(scope, status)
+            _write_log(scope, log, status, time.perf_counter() - started_at)
+
+    def _count(self, scope: Scope, status: int) -> None:
+        if status:
             # The path as the router knows it: what stands in the request, clients choose.
             route = getattr(scope.get("route"), "path", None)
             self.metrics.answered(route, status, is_probe=scope["path"] in PROBES)
-            _write_log(scope, log, status, time.perf_counter() - started_at)
 
 
 def _request_id(given: str | None) -> str:
