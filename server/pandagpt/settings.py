@@ -61,6 +61,7 @@ class Settings(BaseModel):
     api_key: SecretStr | None = Field(
         None, description="Key that clients must send; several separated by commas."
     )
+    protect_metrics: bool = Field(False, description="Ask for the key at /metrics too.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else JSON lines."
     )

@@ -16,6 +16,7 @@ from pandagpt.errors import Overloaded
 from pandagpt.logs import get_logger
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
+from pandagpt.metrics import EngineMetrics
 from pandagpt.model.chat_template import ChatTemplate
 from pandagpt.model.prompt import STOP, Fusion, Prompt, Turn, render
 from pandagpt.model.tokenizer import Tokenizer
@@ -26,6 +27,9 @@ MEDIA = tuple(modality for modality in Modality if modality is not Modality.TEXT
 class Engine(Protocol):
     @property
     def is_ready(self) -> bool: ...
+
+    @property
+    def metrics(self) -> EngineMetrics: ...
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Raises Overloaded at once if the queue is full. Closing the stream aborts."""
@@ -120,6 +124,11 @@ class ModelHolder:
             state = "shutting down" if self._is_closed else "still loading its model"
             raise Overloaded(f"The server is {state}. Try again soon.", retry_after_seconds=2)
         return self._serving
+
+    @property
+    def engine(self) -> Engine | None:
+        """Once it is loaded, whether it takes requests or not."""
+        return self._serving.engine if self._serving else None
 
     def _run(self) -> None:
         started_at = time.perf_counter()

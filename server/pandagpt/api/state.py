@@ -11,6 +11,7 @@ from pandagpt.api.middleware import RequestLog
 from pandagpt.api.responses.store import ResponseStore
 from pandagpt.api.serving import EmbeddingModel, ModelHolder, ServedModel, Serving
 from pandagpt.errors import ModelNotFound
+from pandagpt.metrics import HttpMetrics
 from pandagpt.settings import Settings
 
 
@@ -21,6 +22,7 @@ class AppState:
     intake: Intake
     files: FileStore
     responses: ResponseStore
+    metrics: HttpMetrics
 
 
 def state_of(request: Request) -> AppState:

@@ -12,11 +12,14 @@ from weakref import WeakValueDictionary
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Abort, Add, Embed
+from pandagpt.engine.meter import RequestMeter, record
 from pandagpt.engine.request import Embeddings, EmbedRequest, Event, GenerateRequest, check_length
+from pandagpt.engine.stats import Stats
 from pandagpt.engine.stream import DeltaStream, Reply
 from pandagpt.errors import EngineLost, Overloaded, PandaError
+from pandagpt.metrics import EngineMetrics
 
-Deliver = Callable[[Iterable[Event]], None]
+Deliver = Callable[[Iterable[Event] | Stats], None]
 
 
 class Link(Protocol):
@@ -52,6 +55,7 @@ class EngineClient:
         self._streams: WeakValueDictionary[str, DeltaStream | Reply] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_draining = False
+        self.metrics = EngineMetrics()
 
     @property
     def is_ready(self) -> bool:
@@ -66,7 +70,8 @@ class EngineClient:
         self._refuse_if_full()
         check_length(request.prompt, self._link.max_model_len)
         self._enter_loop()
-        stream = DeltaStream(request.n, partial(self._abort, request.request_id))
+        meter = RequestMeter(self.metrics, len(request.prompt), request.n)
+        stream = DeltaStream(request.n, partial(self._abort, request.request_id), meter)
         assert request.request_id not in self._streams, "request ids are unique"
         self._streams[request.request_id] = stream
         self._link.send(Add(request))
@@ -123,8 +128,11 @@ class EngineClient:
         self._streams.pop(request_id, None)
         self._link.send(Abort(request_id))
 
-    def _deliver(self, events: Iterable[Event]) -> None:
-        for request_id, event in events:
+    def _deliver(self, told: Iterable[Event] | Stats) -> None:
+        if isinstance(told, Stats):
+            record(told, self.metrics)
+            return
+        for request_id, event in told:
             if (stream := self._streams.get(request_id)) is None:
                 continue
             stream.put(event)
@@ -138,3 +146,4 @@ class EngineClient:
         for stream in list(self._streams.values()):
             stream.put(error)
         self._streams.clear()
+        record(Stats(), self.metrics)
