@@ -26,6 +26,7 @@ READY_SECONDS = 60.0
 PING_SECONDS = 0.05
 MAX_PING_SECONDS = 5.0
 NUM_REPEATS = 2
+GAUGES = ("pandagpt:num_requests_running", "pandagpt:num_requests_waiting")
 # Of requests, who leave before their answer has ended.
 IMPATIENT = 0.1
 
@@ -182,6 +183,8 @@ def _check_end(target: Server, tree: Tree, num_files: int, known: Known, report:
     engine = tree.engine()
     if engine is None or not _until(lambda: _is_idle(engine), 10):
         report.defects.append("the engine is at work, though nobody has asked")
+    if not _until(lambda: _num_in_engine(target.url) == 0, 10):
+        report.defects.append(f"gauges: {_num_in_engine(target.url):g} requests in the engine")
     pair = next(pair for pair in known if pair[0].path == CHAT)
     with ThreadPoolExecutor(NUM_ACCEPTED) as pool:
         replies = list(pool.map(lambda _: _ask_once(target.url, pair[0]), range(NUM_ACCEPTED)))
@@ -209,6 +212,14 @@ def _is_idle(engine: psutil.Process) -> bool:
     before = engine.cpu_times().user
     time.sleep(0.5)
     return engine.cpu_times().user - before < 0.1
+
+
+def _num_in_engine(url: str) -> float:
+    """By the server's own gauges."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    gauges = [line for line in lines if line.startswith(GAUGES)]
+    assert len(gauges) == len(GAUGES)
+    return sum(float(line.split()[-1]) for line in gauges)
 
 
 def _wait_until_ready(url: str, report: Report) -> bool:
