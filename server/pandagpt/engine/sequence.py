@@ -14,6 +14,7 @@ NO_ROW = -1
 class Sequence:
     """`num_computed` positions of prompt and tokens have their keys and values in `row`;
     `num_cached` of them came from the prefix cache. `trail` says what the prompt consists of.
+    `queued_at`, of a monotonic clock in seconds, is for whoever asks how long it has waited.
     """
 
     request_id: str
@@ -24,6 +25,8 @@ class Sequence:
     num_cached: int = 0
     trail: Trail = field(default_factory=lambda: Trail("", []))
     token_ids: list[int] = field(default_factory=list)
+    caller: str = ""
+    queued_at: float = 0.0
 
     @property
     def has_row(self) -> bool:
