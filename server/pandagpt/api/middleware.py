@@ -59,10 +59,10 @@ class RequestContext:
         try:
             await self.app(scope, receive, send_with_id)
         except asyncio.CancelledError:
+            # The server cancels what outlives its drain, and would take it for a crash.
             log.fields["error"] = "shutdown"
             if not status:
                 await response_of(ShuttingDown(), log.request_id)(scope, receive, send_with_id)
-            raise
         except Exception:
             log.fields["error"] = "crash"
             get_logger().exception("request crashed", request_id=log.request_id)
