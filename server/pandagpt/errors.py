@@ -133,8 +133,8 @@ class Overloaded(PandaError):
 
 
 class ShuttingDown(Overloaded):
-    def __init__(self) -> None:
-        super().__init__("The server is shutting down. Try again soon.", retry_after_seconds=5)
+    def __init__(self, message: str = "The server is shutting down. Try again soon.") -> None:
+        super().__init__(message, retry_after_seconds=5)
 
 
 class DeadlineExceeded(PandaError):

@@ -35,7 +35,7 @@ FORM: dict[str, Any] = {
 BODY = {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}
 
 
-@router.post("", **describe(File, body=BODY, errors=(400, 413, 415, 500, 503)))
+@router.post("", **describe(File, body=BODY, errors=(400, 408, 413, 415, 429, 500, 503)))
 async def upload_file(request: Request) -> dict[str, Any]:
     form = _form(request)
     upload = await run_in_threadpool(state_of(request).files.begin, caller_of(request))
