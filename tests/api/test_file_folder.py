@@ -60,6 +60,23 @@ def test_what_a_killed_server_has_left_goes(tmp_path: Path) -> None:
     folder.close()
 
 
+def test_a_folder_taken_for_left_over_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a server that starts between the folder's making and its locking."""
+    make = tempfile.mkdtemp
+    made: list[str] = []
+
+    def made_and_taken(prefix: str) -> str:
+        made.append(make(prefix=prefix))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", made_and_taken)
+    folder = open_folder(None)
+    assert str(folder.path) == made[1]
+    folder.close()
+
+
 def test_folders_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):

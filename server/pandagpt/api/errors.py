@@ -69,6 +69,7 @@ PROBLEMS: dict[type, Problem] = {
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
     RateLimited: Problem(429, "rate_limit_error", "rate_limit_exceeded"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
+    ShuttingDown: Problem(503, "server_error", "server_overloaded"),
     DeadlineExceeded: Problem(504, "server_error", "request_timeout"),
     StorageFull: Problem(507, "server_error", "storage_full"),
     EngineFailure: Problem(500, "server_error", "internal_error"),

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,12 @@ def _temporary() -> FileFolder:
     _remove_left_over()
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = _lock(path)
-        if lock is not None and path.is_dir():
-            return FileFolder(path, lock, is_temporary=True)
-        # A server that has just started took it for left over.
-        if lock is not None:
-            os.close(lock)
+        # A server that starts at the same moment may take it for left over until it is locked.
+        with suppress(FileNotFoundError):
+            if (lock := _lock(path)) is not None:
+                if path.is_dir():
+                    return FileFolder(path, lock, is_temporary=True)
+                os.close(lock)
 
 
 def _remove_left_over() -> None:
