@@ -52,7 +52,8 @@ def port(served_model: ServedModel) -> Iterator[int]:
 
 def status_of(port: int, target: str, headers: str = "") -> int:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-        head = f"GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n"
+        kind = "upgrade" if headers.startswith("upgrade") else "close"
+        head = f"GET {target} HTTP/1.1\r\nhost: x\r\nconnection: {kind}\r\n{headers}\r\n"
         sock.sendall(head.encode("latin-1"))
         return int(sock.recv(65536).split()[1])
 
@@ -73,6 +74,7 @@ def test_no_trick_opens_a_path(port: int, target: str) -> None:
         "authorization: Bearer first,second",
         "authorization: Bearer wrong\r\nauthorization: Bearer first",
         "x-api-key: first",
+        "upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: QUFBQQ==",
     ],
 )
 def test_no_header_does(port: int, header: str) -> None:
