@@ -125,6 +125,15 @@ def test_a_body_that_nobody_reads_cannot_hold_the_connection(port: int) -> None:
         assert rest_of(sock) == b""
 
 
+def test_a_body_that_is_too_large_hears_so(port: int) -> None:
+    with httpx.Client() as client:
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        for _ in range(3):
+            response = client.post(url, content=bytes(70_000_000))
+            assert response.status_code == 413
+            assert response.headers["connection"] == "close"
+
+
 def test_a_connection_lives_on_after_a_body_that_nobody_read(port: int) -> None:
     with connection(port) as sock:
         sock.sendall(b"POST /nothing HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n")

@@ -34,6 +34,7 @@ class Connection(HttpToolsProtocol):
         self._refusal = (HTTPStatus.BAD_REQUEST, "The request is no valid HTTP.")
         self._is_in_head = False
         self._num_head_bytes = 0
+        self._is_over = False
         self._receiving: asyncio.TimerHandle | None = None
         self._stalling: asyncio.TimerHandle | None = None
 
@@ -77,10 +78,13 @@ class Connection(HttpToolsProtocol):
         self._is_in_head = False
         self._expect_nothing()
         super().on_headers_complete()
+        self.cycle.transport = _Polite(self)
 
     def on_message_complete(self) -> None:
         self._expect_nothing()
         super().on_message_complete()
+        if self._is_over:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -135,6 +139,15 @@ class Connection(HttpToolsProtocol):
         else:
             self.transport.abort()
 
+    def end(self) -> None:
+        """Closes, but first lets a client say what it is at: while it still sends, a connection
+        that is closed is reset, and the answer is lost with it."""
+        if self.cycle.more_body:
+            self._is_over = True
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
     # -- refusals that no application has seen
 
     def send_400_response(self, msg: str) -> None:
@@ -155,6 +168,23 @@ class Connection(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """A client may ask; the request is answered as plain HTTP."""
+
+
+class _Polite(asyncio.Transport):
+    """The transport as an answer sees it, which may end with its client still sending."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__()
+        self._connection = connection
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._connection.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._connection.transport.is_closing()
+
+    def close(self) -> None:
+        self._connection.end()
 
 
 def _response(status: HTTPStatus, message: str) -> bytes:
