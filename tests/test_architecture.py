@@ -34,6 +34,7 @@ FENCES = {
     "transformers": ("training",),
     "peft": ("training",),
     "openai": (),
+    "prometheus_client": ("metrics",),
     "msgspec": ("engine.messages", "media.job"),
     "socket": (
         *("frames", "engine.process", "engine.__main__", "media.decoder", "media.__main__"),

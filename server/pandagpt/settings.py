@@ -80,6 +80,7 @@ class Settings(BaseModel):
     requests_per_minute: int = Field(
         0, ge=0, description="Requests of one key, of all where no keys are set; 0 is any number."
     )
+    protect_metrics: bool = Field(False, description="Ask for the key at /metrics too.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else JSON lines."
     )

@@ -17,10 +17,12 @@ from pandagpt.api.app import create_app
 from pandagpt.api.connection import Connection, ConnectionLimits
 from pandagpt.api.serving import ServedModel, Serving
 from pandagpt.cli.loading import decoder_pool, load_serving
+from pandagpt.engine.meter import RequestMeter
 from pandagpt.engine.request import Delta, Embeddings, EmbedRequest, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
 from pandagpt.errors import PandaError
 from pandagpt.media.decoder import DecoderPool
+from pandagpt.metrics import EngineMetrics
 from pandagpt.model.tokenizer import SentencePieceTokenizer, Tokenizer
 from pandagpt.settings import Settings
 
@@ -55,12 +57,14 @@ class ScriptedEngine:
     num_aborted: int = 0
     is_ready: bool = True
     is_closed: bool = False
+    metrics: EngineMetrics = field(default_factory=EngineMetrics)
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         if self.refusal:
             raise self.refusal
         self.requests.append(request)
-        stream = DeltaStream(request.n, self._abort)
+        meter = RequestMeter(self.metrics, len(request.prompt), request.n)
+        stream = DeltaStream(request.n, self._abort, meter)
         for event in self.script:
             stream.put(event)
         self.open.add(stream)

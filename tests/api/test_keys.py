@@ -15,7 +15,7 @@ from pandagpt.media.decoder import DecoderPool
 from pandagpt.settings import Settings
 from tests.api.conftest import ScriptedEngine, serving, unexpected
 
-OPEN = {"/health", "/ready", "/docs", "/openapi.json"}
+OPEN = {"/health", "/ready", "/metrics", "/docs", "/openapi.json"}
 SETTINGS = Settings.model_validate({"api_key": "first, second"})
 TRICKS = [
     "//v1/models",

@@ -99,6 +99,7 @@ async def test_the_schema_is_served(client: httpx.AsyncClient) -> None:
     assert set(schema["paths"]) == {
         "/health",
         "/ready",
+        "/metrics",
         "/v1/models",
         "/v1/models/{model_id}",
         "/v1/chat/completions",

@@ -32,6 +32,7 @@ from pandagpt.engine.request import (
     SamplingParams,
     TokenLogprob,
 )
+from pandagpt.engine.stats import Stats
 from pandagpt.errors import (
     CheckpointError,
     EngineFailure,
@@ -93,6 +94,12 @@ messages = st.one_of(
     st.builds(Abort, texts),
     st.builds(Ready, ids, ids, texts, texts),
     st.builds(Failed, failures),
+    st.builds(
+        Stats,
+        *(ids, ids, numbers, st.lists(numbers, max_size=3)),
+        st.lists(st.tuples(st.sampled_from(Modality), numbers), max_size=3),
+        *[ids] * 4,
+    ),
     st.builds(
         Events,
         st.lists(st.tuples(texts, deltas), max_size=3).map(tuple),

@@ -147,7 +147,9 @@ async def test_aborting_frees_the_rows(client: EngineClient) -> None:
 
 async def test_a_killed_process_fails_what_is_open(mortal: EngineClient) -> None:
     stream = mortal.generate(asked("a", ENDLESS))
-    await anext(stream)
+    running = mortal.metrics.registry.get_sample_value
+    while running("pandagpt:num_requests_running") != 1:
+        await anext(stream)
     os.kill(pid_of(mortal), signal.SIGSTOP)
     os.kill(pid_of(mortal), signal.SIGKILL)
     killed_at = time.perf_counter()
@@ -155,6 +157,7 @@ async def test_a_killed_process_fails_what_is_open(mortal: EngineClient) -> None
         await deltas(stream)
     assert time.perf_counter() - killed_at < 2
     assert not mortal.is_ready
+    assert running("pandagpt:num_requests_running") == 0
     with pytest.raises(Overloaded, match="being restarted"):
         mortal.generate(asked("late"))
     assert mortal.num_requests == 0

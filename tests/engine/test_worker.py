@@ -1,5 +1,6 @@
 """The threads around the engine, without asyncio: what is put in, and what is posted."""
 
+import time
 from dataclasses import replace
 from queue import SimpleQueue
 
@@ -12,7 +13,8 @@ from pandagpt.engine.messages import Abort, Add
 from pandagpt.engine.request import Delta, Event, GenerateRequest, Grammar, SamplingParams
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.scheduler import Plan
-from pandagpt.engine.worker import Worker
+from pandagpt.engine.stats import Stats
+from pandagpt.engine.worker import REPORT_SECONDS, Worker
 from pandagpt.errors import EngineFailure
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import Prompt
@@ -48,6 +50,22 @@ def test_one_post_a_step(model: PandaGPT) -> None:
     assert [len(delta.token_ids) for delta in deltas] == [1] * 5
     worker.close()
     assert posts.get(timeout=30) == ENDED
+
+
+def test_reports_are_few_and_the_last_one_stays_true(model: PandaGPT) -> None:
+    posts: Posts = SimpleQueue()
+    reports: list[Stats] = []
+    worker = Worker(model, CONFIG, posts.put, lambda: posts.put(ENDED), reports.append)
+    worker.start()
+    started_at = time.perf_counter()
+    worker.put(add("a", replace(GREEDY, max_tokens=100)))
+    for _ in range(100):
+        posts.get(timeout=30)
+    worker.close()
+    seconds = time.perf_counter() - started_at
+    assert 2 <= len(reports) <= 2 + seconds / REPORT_SECONDS
+    assert (reports[0].num_running, reports[-1].num_running) == (1, 0)
+    assert sum(len(stats.queue_seconds) for stats in reports) == 1
 
 
 def test_an_aborted_request_is_spoken_of_no_more(model: PandaGPT) -> None:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 import pandagpt
 from pandagpt.api.body import BodyRoom
 from pandagpt.api.body_limit import BodyLimit, BodyRule
-from pandagpt.api.errors import http_response, response_of
+from pandagpt.api.errors import http_response, media_codes, problem_of, response_of
 from pandagpt.api.fetch import Fetcher, FetchRules
 from pandagpt.api.file_folder import open_folder
 from pandagpt.api.file_store import FileLimits, FileStore
@@ -25,7 +25,7 @@ from pandagpt.api.gate import Gate
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.media_reader import MediaReader
-from pandagpt.api.middleware import Auth, RequestContext, WholePath
+from pandagpt.api.middleware import METRICS, OPEN_PATHS, Auth, RequestContext, WholePath
 from pandagpt.api.openapi import document
 from pandagpt.api.places import PlaceLimits, Places
 from pandagpt.api.responses.store import ResponseStore
@@ -36,16 +36,18 @@ from pandagpt.api.routes import (
     embeddings,
     files,
     health,
+    metrics,
     models,
     responses,
     tokens,
 )
 from pandagpt.api.serving import ModelHolder, Serving
-from pandagpt.api.state import AppState, log_of
+from pandagpt.api.state import AppState, log_of, state_of
 from pandagpt.engine.config import EngineConfig
 from pandagpt.errors import OperatorError, PandaError
 from pandagpt.logs import get_logger
 from pandagpt.media.decoder import DecoderPool
+from pandagpt.metrics import HttpMetrics
 from pandagpt.settings import Settings
 
 CLIENT_CLOSED_REQUEST = 499
@@ -66,8 +68,9 @@ def create_app(
 ) -> FastAPI:
     """`load` builds and starts the engine; it runs in a thread once the app has started.
 
-    Raises OperatorError where uploads cannot be kept.
+    Raises OperatorError where uploads cannot be kept, or settings contradict each other.
     """
+    open_paths = _open_paths(settings)
     folder = open_folder(settings.files_dir)
     file_store = FileStore(folder.path, file_limits(settings))
     holder = ModelHolder(load, on_load_failure)
@@ -103,25 +106,49 @@ def create_app(
         lifespan=lifespan,
     )
     places = Places(place_limits(settings))
-    app.state.panda = AppState(settings, holder, intake, file_store, responses_store, places)
+    http_metrics = HttpMetrics(media_codes())
+    app.state.panda = AppState(
+        settings, holder, intake, file_store, responses_store, places, http_metrics
+    )
     # The last one added is the outermost.
     app.add_middleware(BodyRoom, settings.max_body_bytes, settings.max_queue_s)
     app.add_middleware(WholePath)
     rate = settings.requests_per_minute
     app.add_middleware(Gate, holder=holder, places=places, requests_per_minute=rate)
-    app.add_middleware(Auth, api_keys=settings.api_keys)
+    app.add_middleware(Auth, api_keys=settings.api_keys, open_paths=open_paths)
     rule = BodyRule(settings.max_body_bytes, settings.body_timeout_s)
     app.add_middleware(BodyLimit, rule=rule)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, metrics=http_metrics)
     app.add_exception_handler(PandaError, _on_panda_error)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(ClientGone, _on_client_gone)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
-    routed = (health, models, chat, completions, responses, embeddings, files, tokens, docs)
+    routed = (
+        health,
+        models,
+        chat,
+        completions,
+        responses,
+        embeddings,
+        files,
+        tokens,
+        docs,
+        metrics,
+    )
     for routes in routed:
         app.include_router(routes.router)
-    app.openapi = cache(lambda: document(app, has_keys=bool(settings.api_keys)))
+    app.openapi = cache(
+        lambda: document(app, has_keys=bool(settings.api_keys), open_paths=open_paths)
+    )
     return app
+
+
+def _open_paths(settings: Settings) -> frozenset[str]:
+    if not settings.protect_metrics:
+        return OPEN_PATHS | {METRICS}
+    if not settings.api_keys:
+        raise OperatorError("--protect-metrics needs a key to ask for: set PANDAGPT_API_KEY")
+    return OPEN_PATHS
 
 
 def _fetcher(settings: Settings) -> Fetcher:
@@ -185,6 +212,7 @@ async def _on_panda_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PandaError)
     log = log_of(request)
     log.fields["error"] = type(error).__name__
+    state_of(request).metrics.refused(problem_of(error).code)
     return response_of(error, log.request_id)
 
 

@@ -88,6 +88,12 @@ HTTP_PROBLEMS: dict[int, Problem] = {
 }
 
 
+def media_codes() -> list[str]:
+    """What can be wrong with a medium, or with where it is."""
+    classes = (InvalidMedia, MediaTooLarge, MediaNotAllowed, MediaFetchFailed)
+    return [str(PROBLEMS[cls].code) for cls in classes]
+
+
 def problem_of(error: PandaError) -> Problem:
     return next(PROBLEMS[cls] for cls in type(error).__mro__ if cls in PROBLEMS)
 

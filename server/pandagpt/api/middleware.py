@@ -9,7 +9,7 @@ import hmac
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pandagpt.api.errors import http_response, response_of
 from pandagpt.errors import EngineFailure, ShuttingDown
 from pandagpt.logs import get_logger
+from pandagpt.metrics import HttpMetrics
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 PROBES = frozenset({"/health", "/ready"})
+METRICS = "/metrics"
 OPEN_PATHS = PROBES | {"/docs", "/openapi.json"}
 
 
@@ -36,10 +38,11 @@ class RequestLog:
 
 
 class RequestContext:
-    """Gives each request its id, logs it once, and turns a crash into a plain 500."""
+    """Gives each request its id, logs and counts it once, and turns a crash into a plain 500."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self.app = app
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,7 +73,14 @@ class RequestContext:
                 response = response_of(EngineFailure("crash"), log.request_id)
                 await response(scope, receive, send_with_id)
         finally:
+            self._count(scope, status)
             _write_log(scope, log, status, time.perf_counter() - started_at)
+
+    def _count(self, scope: Scope, status: int) -> None:
+        if status:
+            # The path as the router knows it: what stands in the request, clients choose.
+            route = getattr(scope.get("route"), "path", None)
+            self.metrics.answered(route, status, is_probe=scope["path"] in PROBES)
 
 
 def _request_id(given: str | None) -> str:
@@ -82,8 +92,8 @@ def new_request_id() -> str:
 
 
 def _write_log(scope: Scope, log: RequestLog, status: int, seconds: float) -> None:
-    # Probes come every second, and say nothing that "ready" and "shutting down" do not.
-    if scope["path"] in PROBES and status in (200, 503):
+    # They come every few seconds, and say nothing that "ready" and "shutting down" do not.
+    if scope["path"] in PROBES | {METRICS} and status in (200, 503):
         return
     get_logger().info(
         "request",
@@ -115,17 +125,20 @@ class WholePath:
 
 
 class Auth:
-    """Asks every path outside `OPEN_PATHS` for a key, if keys are set.
+    """Asks every path outside `open_paths` for a key, if keys are set.
 
     A key's digest is its caller's name for what must not be shared between callers.
     """
 
-    def __init__(self, app: ASGIApp, api_keys: tuple[str, ...]) -> None:
+    def __init__(
+        self, app: ASGIApp, api_keys: tuple[str, ...], open_paths: Collection[str]
+    ) -> None:
         self.app = app
+        self.open_paths = open_paths
         self.digests = [_digest(key) for key in api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self.digests and scope["path"] not in OPEN_PATHS:
+        if scope["type"] == "http" and self.digests and scope["path"] not in self.open_paths:
             authorization = Headers(scope=scope).get("authorization", "")
             given = _key_digest(authorization)
             if not self._is_allowed(given):

@@ -18,7 +18,6 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
 from pandagpt.api.errors import HTTP_PROBLEMS, PROBLEMS
-from pandagpt.api.middleware import OPEN_PATHS
 from pandagpt.api.schemas.answers import Error
 from pandagpt.api.schemas.descriptions import DESCRIPTIONS
 from pandagpt.api.schemas.request import RequestModel
@@ -39,11 +38,12 @@ def describe(
     body: Json | None = None,
     query: type[RequestModel] | None = None,
     errors: Collection[int] = ERRORS,
+    media_type: str = "application/octet-stream",
 ) -> Json:
-    """The arguments of a route's decorator. No `answer` means bytes. `examples` are bodies by
-    their summary; `chunk` is what the events of the streamed form hold; `body` stands for a
-    request that is not JSON; 401 is added to `errors` where keys are set."""
-    content: Json = _json(answer) if answer else {"application/octet-stream": {}}
+    """The arguments of a route's decorator. No `answer` means bytes of `media_type`. `examples` are
+    bodies by their summary; `chunk` is what the events of the streamed form hold; `body` stands for
+    a request that is not JSON; 401 is added to `errors` where keys are set."""
+    content: Json = _json(answer) if answer else {media_type: {}}
     if chunk:
         content["text/event-stream"] = _events(chunk)
     responses: dict[int, Json] = {status: _error(status) for status in errors}
@@ -138,7 +138,7 @@ def _field(name: str, schema: Json, *, is_required: bool) -> Json:
     return {"anyOf": [schema, {"type": "null"}], **about, **default}
 
 
-def document(app: FastAPI, *, has_keys: bool) -> Json:
+def document(app: FastAPI, *, has_keys: bool, open_paths: Collection[str]) -> Json:
     whole = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -148,7 +148,7 @@ def document(app: FastAPI, *, has_keys: bool) -> Json:
     if has_keys:
         whole["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     for path, operation in operations:
-        if has_keys and path not in OPEN_PATHS:
+        if has_keys and path not in open_paths:
             operation["security"] = [{"key": []}]
             operation["responses"]["401"] = _error(401)
         # FastAPI's own, for parameters that it checks: there are none.

@@ -17,6 +17,7 @@ from pandagpt.errors import Overloaded, PandaError, ShuttingDown
 from pandagpt.logs import get_logger
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
+from pandagpt.metrics import EngineMetrics
 from pandagpt.model.chat_template import ChatTemplate
 from pandagpt.model.prompt import STOP, Fusion, Prompt, Turn, render
 from pandagpt.model.tokenizer import Tokenizer
@@ -27,6 +28,9 @@ MEDIA = tuple(modality for modality in Modality if modality is not Modality.TEXT
 class Engine(Protocol):
     @property
     def is_ready(self) -> bool: ...
+
+    @property
+    def metrics(self) -> EngineMetrics: ...
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Raises Overloaded at once if the queue is full. Closing the stream aborts."""
@@ -148,6 +152,11 @@ class ModelHolder:
     @property
     def num_rows(self) -> int:
         return self._serving.num_rows if self._serving else EngineConfig().max_rows
+
+    @property
+    def engine(self) -> Engine | None:
+        """Once it is loaded, whether it takes requests or not."""
+        return self._serving.engine if self._serving else None
 
     def _run(self) -> None:
         started_at = time.perf_counter()

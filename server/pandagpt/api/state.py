@@ -12,6 +12,7 @@ from pandagpt.api.places import Places
 from pandagpt.api.responses.store import ResponseStore
 from pandagpt.api.serving import EmbeddingModel, ModelHolder, ServedModel, Serving
 from pandagpt.errors import ModelNotFound
+from pandagpt.metrics import HttpMetrics
 from pandagpt.settings import Settings
 
 
@@ -23,6 +24,7 @@ class AppState:
     files: FileStore
     responses: ResponseStore
     places: Places
+    metrics: HttpMetrics
 
 
 def state_of(request: Request) -> AppState:

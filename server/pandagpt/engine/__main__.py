@@ -77,7 +77,7 @@ class EngineServer:
         )
         capacity = self._capacity(model, place)
         config = self._start.config.on(place.device).with_rows(capacity.rows)
-        self._worker = Worker(model, config, self._post, partial(_leave, 1))
+        self._worker = Worker(model, config, self._post, partial(_leave, 1), self._send)
         self._worker.start()
         if not self._worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
             raise OperatorError("the engine did not start; the log says why")

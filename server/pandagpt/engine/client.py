@@ -12,11 +12,14 @@ from weakref import WeakValueDictionary
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Abort, Add, Embed
+from pandagpt.engine.meter import RequestMeter, record
 from pandagpt.engine.request import Embeddings, EmbedRequest, Event, GenerateRequest, check_length
+from pandagpt.engine.stats import Stats
 from pandagpt.engine.stream import DeltaStream, Reply
 from pandagpt.errors import DeadlineExceeded, EngineLost, Overloaded, PandaError, ShuttingDown
+from pandagpt.metrics import EngineMetrics
 
-Deliver = Callable[[Iterable[Event]], None]
+Deliver = Callable[[Iterable[Event] | Stats], None]
 
 
 class Link(Protocol):
@@ -56,6 +59,7 @@ class EngineClient:
         self._waiting_tokens: dict[str, int] = {}
         """Of the prompts of which no token has come yet."""
         self._is_closed = False
+        self.metrics = EngineMetrics()
 
     @property
     def is_ready(self) -> bool:
@@ -70,7 +74,8 @@ class EngineClient:
         self._refuse_if_full(len(request.prompt))
         check_length(request.prompt, self._link.max_model_len)
         self._enter_loop()
-        stream = DeltaStream(request.n, partial(self._abort, request.request_id))
+        meter = RequestMeter(self.metrics, len(request.prompt), request.n)
+        stream = DeltaStream(request.n, partial(self._abort, request.request_id), meter)
         assert request.request_id not in self._streams, "request ids are unique"
         self._accept(request.request_id, stream)
         self._waiting_tokens[request.request_id] = len(request.prompt)
@@ -144,8 +149,11 @@ class EngineClient:
         self._forget(request_id)
         self._link.send(Abort(request_id))
 
-    def _deliver(self, events: Iterable[Event]) -> None:
-        for request_id, event in events:
+    def _deliver(self, told: Iterable[Event] | Stats) -> None:
+        if isinstance(told, Stats):
+            record(told, self.metrics)
+            return
+        for request_id, event in told:
             if (stream := self._streams.get(request_id)) is None:
                 continue
             stream.put(event)
@@ -160,3 +168,4 @@ class EngineClient:
         for request_id, stream in list(self._streams.items()):
             stream.put(error)
             self._forget(request_id)
+        record(Stats(), self.metrics)

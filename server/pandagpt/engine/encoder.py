@@ -7,6 +7,7 @@ is tried again item by item, so that only the guilty medium fails. Knows no requ
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from pandagpt.engine.bounded_cache import BoundedCache
 from pandagpt.engine.request import MediaInput
 from pandagpt.errors import EngineFailure, PandaError
 from pandagpt.logs import get_logger
+from pandagpt.media.modality import Modality
 from pandagpt.model.pandagpt import PandaGPT
 
 log = get_logger()
@@ -35,8 +37,12 @@ class EncodeJob:
 
 @dataclass(frozen=True, slots=True)
 class EncodedMedia:
+    """`seconds` is its share of what its batch took."""
+
     key: MediaKey
     row: Tensor | PandaError
+    modality: Modality
+    seconds: float = 0.0
 
 
 MediaCache = BoundedCache[MediaKey, Tensor]
@@ -61,13 +67,19 @@ class Encoder:
     def _encode_batch(self, jobs: list[EncodeJob]) -> list[EncodedMedia]:
         if not jobs:
             return []
+        started_at = perf_counter()
         try:
             rows = self._rows([job.media for job in jobs])
         except Exception as error:
             if len(jobs) > 1:
                 return [encoded for job in jobs for encoded in self._encode_batch([job])]
-            return [EncodedMedia(jobs[0].key, _failure(jobs[0].media, error))]
-        return [EncodedMedia(job.key, row) for job, row in zip(jobs, rows, strict=True)]
+            media = jobs[0].media
+            return [EncodedMedia(jobs[0].key, _failure(media, error), media.modality)]
+        seconds = (perf_counter() - started_at) / len(jobs)
+        return [
+            EncodedMedia(job.key, row, job.media.modality, seconds)
+            for job, row in zip(jobs, rows, strict=True)
+        ]
 
     @torch.inference_mode()
     def _rows(self, media: list[MediaInput]) -> list[Tensor]:

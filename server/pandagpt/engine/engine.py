@@ -22,6 +22,7 @@ from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
 from pandagpt.engine.sequence import Sequence
+from pandagpt.engine.stats import Stats
 from pandagpt.errors import EngineFailure, InvalidSchema, Overloaded, PandaError
 from pandagpt.logs import get_logger
 
@@ -48,6 +49,8 @@ class Engine:
         self._jobs: dict[str, Job] = {}
         self._in_flight: list[tuple[list[Sequence], Tensor]] = []
         self._max_queue_seconds = config.max_queue_seconds
+        self._stats = Stats()
+        self._max_cached_tokens = config.max_rows * runner.max_model_len
 
     @property
     def has_work(self) -> bool:
@@ -56,6 +59,15 @@ class Engine:
     @property
     def num_requests(self) -> int:
         return len(self._jobs)
+
+    def stats(self) -> Stats:
+        """Of now, and since it was last called."""
+        stats, self._stats = self._stats, Stats()
+        rows = self._scheduler.rows
+        num_open = sum(max(1, job.num_open) for job in self._jobs.values())
+        stats.num_running, stats.num_waiting = len(rows), num_open - len(rows)
+        stats.cache_usage = sum(row.num_computed for row in rows) / self._max_cached_tokens
+        return stats
 
     def add(self, request: GenerateRequest | EmbedRequest) -> tuple[list[EncodeJob], list[Event]]:
         """The media that must be encoded before the request can run; none: it runs, or is over."""
@@ -74,6 +86,7 @@ class Engine:
             return [
                 event for job in jobs for event in self.fail(job.request.request_id, encoded.row)
             ]
+        self._stats.encoder_seconds.append((encoded.modality, encoded.seconds))
         self._media.put(encoded.key, encoded.row)
         events = []
         for job in jobs:
@@ -146,6 +159,9 @@ class Engine:
                 self._encoding[key] = (EncodeJob(key, medium), [])
                 needed.append(self._encoding[key][0])
             self._encoding[key][1].append(job)
+        num_asked = len(set(job.keys))
+        self._stats.media_queries += num_asked
+        self._stats.media_hits += num_asked - len(needed)
         return needed
 
     def _start_if_ready(self, job: Job) -> list[Event]:
@@ -221,6 +237,9 @@ class Engine:
             guilty[request.request_id] = error
             return False
         choice.is_begun = True
+        if chunk.sequence.index == 0:
+            seconds = perf_counter() - job.added_at
+            self._stats.began(seconds, len(request.prompt), chunk.sequence.num_cached)
         return True
 
     def _forward(

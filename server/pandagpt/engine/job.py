@@ -3,6 +3,7 @@
 import random
 import secrets
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 from torch import Tensor
 
@@ -53,6 +54,7 @@ class Job:
     choices: list[Choice]
     rows: dict[MediaKey, Tensor] = field(default_factory=dict)
     is_compiling: bool = False
+    added_at: float = field(default_factory=perf_counter)
     num_open: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from pandagpt.engine.client import Deliver
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import Event
+from pandagpt.engine.stats import Stats
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import EngineFailure
 from pandagpt.model.pandagpt import PandaGPT
@@ -26,7 +27,7 @@ class LocalEngine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver | None = None
         self._on_end: Callable[[], None] | None = None
-        self._worker = Worker(model, config, self._post, self._ended)
+        self._worker = Worker(model, config, self._post, self._ended, self._report)
         self._worker.start()
         if not self._worker.wait_until_ready(READY_SECONDS):
             self._worker.close()
@@ -48,6 +49,10 @@ class LocalEngine:
         if self._deliver and not self._call_loop(partial(self._deliver, events)):
             for request_id in {request_id for request_id, _ in events}:
                 self._worker.put(Abort(request_id))
+
+    def _report(self, stats: Stats) -> None:
+        if self._deliver:
+            self._call_loop(partial(self._deliver, stats))
 
     def _ended(self) -> None:
         self.is_open = False

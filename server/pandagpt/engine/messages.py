@@ -20,6 +20,7 @@ from pandagpt.engine.request import (
     GenerateRequest,
     MediaInput,
 )
+from pandagpt.engine.stats import Stats
 from pandagpt.errors import (
     CheckpointError,
     EngineFailure,
@@ -142,7 +143,7 @@ class Events:
 
 
 ToEngine = Start | Add | Embed | Abort
-FromEngine = Ready | Failed | Events
+FromEngine = Ready | Failed | Events | Stats
 Message = ToEngine | FromEngine
 
 
@@ -170,7 +171,7 @@ class _EmbedHeader:
     media: tuple[_MediumFacts, ...]
 
 
-_KINDS: tuple[type, ...] = (Start, _AddHeader, _EmbedHeader, Abort, Ready, Failed, Events)
+_KINDS: tuple[type, ...] = (Start, _AddHeader, _EmbedHeader, Abort, Ready, Failed, Events, Stats)
 _DECODERS = [msgspec.msgpack.Decoder(kind) for kind in _KINDS]
 _encode = msgspec.msgpack.Encoder().encode
 

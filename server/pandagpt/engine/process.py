@@ -26,6 +26,7 @@ from pandagpt.engine.messages import (
     from_frame,
     to_frame,
 )
+from pandagpt.engine.stats import Stats
 from pandagpt.errors import OperatorError
 from pandagpt.frames import Frame, FrameFeed, receive, send
 from pandagpt.logs import get_logger
@@ -139,7 +140,7 @@ class EngineProcess:
             data = b""
         for frame in self._feed.feed(data):
             message = from_frame(frame)
-            assert isinstance(message, Events), "a ready engine sends nothing else"
+            assert isinstance(message, Events | Stats), "a ready engine sends nothing else"
             self._deliver(message)
         if not data:
             self._release()

@@ -8,14 +8,18 @@ import asyncio
 from collections.abc import Callable
 from typing import Self
 
+from pandagpt.engine.meter import RequestMeter
 from pandagpt.engine.request import Delta, Embeddings
 from pandagpt.errors import PandaError
 
 
 class DeltaStream:
-    def __init__(self, num_choices: int, abort: Callable[[], None]) -> None:
+    def __init__(
+        self, num_choices: int, abort: Callable[[], None], meter: RequestMeter | None = None
+    ) -> None:
         self._num_open = num_choices
         self._abort = abort
+        self._meter = meter
         self._pending: dict[int, list[Delta]] = {}
         self._error: PandaError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -28,8 +32,12 @@ class DeltaStream:
     def put(self, event: Delta | Embeddings | PandaError) -> None:
         assert not isinstance(event, Embeddings)
         if isinstance(event, PandaError):
+            if self._meter:
+                self._meter.end("error", self._num_open)
             self._error, self._num_open = event, 0
         else:
+            if self._meter:
+                self._meter.count(event)
             self._pending.setdefault(event.index, []).append(event)
             self._num_open -= event.finish_reason is not None
         if self._waiter is not None and not self._waiter.done():
@@ -40,6 +48,8 @@ class DeltaStream:
         self._pending.clear()
         self._error = None
         if not self.is_over:
+            if self._meter:
+                self._meter.end("abort", self._num_open)
             self._num_open = 0
             self._abort()
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from time import perf_counter
 
 import torch
 
@@ -18,6 +19,7 @@ from pandagpt.engine.grammar import CompiledGrammar, CompileJob, compiler_of
 from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import EmbedRequest, Event, GenerateRequest, SamplingParams
 from pandagpt.engine.runner import Runner
+from pandagpt.engine.stats import Stats
 from pandagpt.errors import PandaError
 from pandagpt.logs import get_logger
 from pandagpt.model.pandagpt import PandaGPT
@@ -25,6 +27,8 @@ from pandagpt.model.prompt import Prompt
 from pandagpt.model.transfer import own_stream
 
 log = get_logger()
+
+REPORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ Message = Add | Embed | Abort | EncodedMedia | CompiledGrammar | Shutdown
 
 
 class Worker:
-    """`post` and `ended` are called on the engine's thread; the rest from anywhere."""
+    """`post`, `ended` and `report` are called on the engine's thread; the rest from anywhere."""
 
     def __init__(
         self,
@@ -44,12 +48,15 @@ class Worker:
         config: EngineConfig,
         post: Callable[[list[Event]], None],
         ended: Callable[[], None],
+        report: Callable[[Stats], None] = lambda stats: None,
     ) -> None:
         """`ended` tells that nothing more will be posted."""
         self._model = model
         self._config = config
         self._post = post
         self._ended = ended
+        self._report = report
+        self._reported_at = 0.0
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._encoder_inbox: SimpleQueue[EncodeJob | Shutdown] = SimpleQueue()
         self._compiler_inbox: SimpleQueue[CompileJob | Shutdown] = SimpleQueue()
@@ -114,6 +121,14 @@ class Worker:
                 engine = Engine(runner, self._config)
             if events:
                 self._post(events)
+            self._report_if_due(engine)
+
+    def _report_if_due(self, engine: Engine) -> None:
+        """Before every pause too, so that what was told last stays true."""
+        now = perf_counter()
+        if not engine.has_work or now - self._reported_at >= REPORT_SECONDS:
+            self._reported_at = now
+            self._report(engine.stats())
 
     def _receive(self, wait: bool) -> list[Message]:
         messages = [self._inbox.get()] if wait else []
@@ -192,4 +207,5 @@ def _warm_up(engine: Engine) -> bool:
     events = []
     while engine.has_work:
         events += engine.step()
+    engine.stats()
     return not any(isinstance(event, PandaError) for _, event in events)
