@@ -16,8 +16,11 @@
     │   ├── FileQuotaExceeded        the caller's uploads fill its share
     │   ├── InvalidSchema            a JSON schema that no answer can be held to
     │   ├── UnknownResponse          not stored, or not this caller's
+    │   ├── RateLimited              more of one caller than its share
     │   └── ModelNotFound
-    ├── Overloaded                   the queue is full, or the server is loading or draining
+    ├── Overloaded                   the queue is full, or the server is loading
+    │   └── ShuttingDown             nothing new is taken; other servers may
+    ├── DeadlineExceeded             one request took longer than any may
     ├── StorageFull                  no room for an upload: our disk, or all callers' files
     ├── EngineFailure                our fault, while one request was served
     │   └── EngineLost               the engine's process ended; another one may do better
@@ -117,10 +120,25 @@ class ModelNotFound(RequestError):
     pass
 
 
+class RateLimited(RequestError):
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Overloaded(PandaError):
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class ShuttingDown(Overloaded):
+    def __init__(self, message: str = "The server is shutting down. Try again soon.") -> None:
+        super().__init__(message, retry_after_seconds=5)
+
+
+class DeadlineExceeded(PandaError):
+    pass
 
 
 class StorageFull(PandaError):

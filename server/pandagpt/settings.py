@@ -5,10 +5,13 @@ handed down. No other module reads the environment.
 """
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from pandagpt.errors import OperatorError
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -25,6 +28,17 @@ def explain(error: ValueError) -> str:
         for item in error.errors()
     )
     return "; ".join(wrong)
+
+
+def _keys_of(path: Path) -> list[str]:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise OperatorError(f"--api-key-file {path} cannot be read") from None
+    keys = [key for key in (line.partition("#")[0].strip() for line in lines) if key]
+    if not keys:
+        raise OperatorError(f"--api-key-file {path} holds no key")
+    return keys
 
 
 def injected_faults() -> str:
@@ -61,6 +75,17 @@ class Settings(BaseModel):
     api_key: SecretStr | None = Field(
         None, description="Key that clients must send; several separated by commas."
     )
+    api_key_file: Path | None = Field(
+        None, description="File with more keys, one a line; # begins a comment."
+    )
+    max_concurrent_per_key: int = Field(
+        0,
+        ge=0,
+        description="Requests of one key at once, of all where no keys are set; 0 is any number.",
+    )
+    requests_per_minute: int = Field(
+        0, ge=0, description="Requests of one key, of all where no keys are set; 0 is any number."
+    )
     protect_metrics: bool = Field(False, description="Ask for the key at /metrics too.")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="auto: console on a terminal, else JSON lines."
@@ -70,6 +95,18 @@ class Settings(BaseModel):
         None, ge=1, le=4096, description="Answers generated at once. Default: by free memory."
     )
     max_queue: int = Field(256, ge=0, description="Requests that may wait; more get a 503.")
+    max_queue_tokens: int = Field(
+        1 << 18, ge=1, description="Tokens of the prompts that wait; with more than that, a 503."
+    )
+    max_queue_s: float = Field(
+        30, gt=0, description="Longest time that a request waits for its turn, then a 503."
+    )
+    request_timeout_s: float = Field(
+        600, gt=0, description="Longest time that one answer may take to generate."
+    )
+    drain_s: float = Field(
+        30, ge=0, description="Time that open requests have to end once the server must."
+    )
     max_model_len: int | None = Field(
         None, ge=16, description="Context length in tokens. Default: the model's own."
     )
@@ -82,6 +119,15 @@ class Settings(BaseModel):
     encoder_cache_mb: int = Field(64, ge=0, description="Media embeddings kept for reuse.")
 
     max_body_mb: int = Field(64, ge=1, description="Largest request body.")
+    head_timeout_s: float = Field(
+        15, gt=0, description="Time for the head of a request, and for a new connection's first."
+    )
+    body_timeout_s: float = Field(
+        30, gt=0, description="Time for the body of a request; a second more for each 50 kB."
+    )
+    client_stall_s: float = Field(
+        60, gt=0, description="A client that takes nothing of its answer for so long is let go."
+    )
     max_media_per_request: int = Field(32, ge=0)
     max_media_mb: int = Field(32, ge=1, description="Largest single medium.")
     max_image_pixels: int = Field(50_000_000, ge=1)
@@ -140,10 +186,12 @@ class Settings(BaseModel):
         parts = (text.partition("=") for text in self.adapter)
         return tuple((name, folder) for name, _, folder in parts)
 
-    @property
+    @cached_property
     def api_keys(self) -> tuple[str, ...]:
+        """Raises OperatorError for a file that holds none: the server would be open to all."""
         text = self.api_key.get_secret_value() if self.api_key else ""
-        return tuple(key for key in (part.strip() for part in text.split(",")) if key)
+        keys = [key for key in (part.strip() for part in text.split(",")) if key]
+        return (*keys, *(_keys_of(self.api_key_file) if self.api_key_file else ()))
 
     @property
     def media_domains(self) -> tuple[str, ...]:

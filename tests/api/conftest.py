@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from weakref import WeakSet
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ import uvicorn
 
 from pandagpt import logs
 from pandagpt.api.app import create_app
+from pandagpt.api.connection import Connection, ConnectionLimits
 from pandagpt.api.serving import ServedModel, Serving
 from pandagpt.cli.loading import decoder_pool, load_serving
 from pandagpt.engine.meter import RequestMeter
@@ -51,6 +53,7 @@ class ScriptedEngine:
     script: Script = field(default_factory=lambda: [Delta(0, "Hi.", (1, 2), (), "stop")])
     refusal: PandaError | None = None
     requests: list[GenerateRequest] = field(default_factory=list)
+    open: WeakSet[DeltaStream] = field(default_factory=WeakSet)
     num_aborted: int = 0
     is_ready: bool = True
     is_closed: bool = False
@@ -64,6 +67,7 @@ class ScriptedEngine:
         stream = DeltaStream(request.n, self._abort, meter)
         for event in self.script:
             stream.put(event)
+        self.open.add(stream)
         return stream
 
     async def embed(self, request: EmbedRequest) -> Embeddings:
@@ -71,6 +75,10 @@ class ScriptedEngine:
 
     def _abort(self) -> None:
         self.num_aborted += 1
+
+    def fail_open(self, error: PandaError) -> None:
+        for stream in self.open:
+            stream.put(error)
 
     def close(self) -> None:
         self.is_closed = True
@@ -132,7 +140,9 @@ def serving(settings: Settings, load: Callable[[], Serving]) -> Generator[str]:
     """A real server on a real port, in a thread of this process; yields its URL when ready."""
     decoders = decoder_pool(settings)
     app = create_app(settings, load, unexpected, decoders)
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
+    limits = ConnectionLimits(settings.head_timeout_s, settings.client_stall_s)
+    http = Connection.limited(limits)
+    config = uvicorn.Config(app, port=0, http=http, ws="none", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +127,74 @@ def test_streams_end_before_the_server_does(
     assert '"finish_reason":"length"' in rest[-2]
     assert server.returncode == code, err
     assert "Traceback" not in err
+
+
+def test_whole_answers_outlive_a_killed_engine(url: str, engines: list[SupervisedEngine]) -> None:
+    body = {**LONG, "stream": False, "temperature": 0}
+    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(16) as pool:
+        expected = client.post(CHAT, json=body).json()["choices"]
+        asked = [pool.submit(client.post, CHAT, json=body) for _ in range(16)]
+        time.sleep(0.1)
+        engines[0]._process._process.kill()
+        answers = [future.result() for future in asked]
+    assert [answer.status_code for answer in answers] == [200] * 16
+    assert all(answer.json()["choices"] == expected for answer in answers)
+
+
+@contextmanager
+def served(bundle: Path, *flags: str) -> Generator[tuple[subprocess.Popen[str], str]]:
+    command = [sys.executable, "-m", "pandagpt", "serve", "--port", "0", "--threads", "1"]
+    server = subprocess.Popen(
+        [*command, "--model", str(bundle), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout
+        shown = next(line for line in server.stdout if "/v1 " in line)
+        yield server, shown.split()[1].removesuffix("/v1")
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def upload_that_stalls(url: str) -> socket.socket:
+    """Open work, for as long as nobody ends it."""
+    where = httpx.URL(url)
+    sock = socket.create_connection((where.host, where.port or 0), timeout=20)
+    sock.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n".encode())
+    return sock
+
+
+def test_who_comes_while_the_server_drains_is_told(golden_bundle: Path) -> None:
+    with (
+        served(golden_bundle, "--drain-s", "0.5") as (server, url),
+        upload_that_stalls(url) as upload,
+    ):
+        httpx.get(f"{url}/health")
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{url}/ready").status_code == 503)
+        refused = httpx.post(f"{url}{CHAT}", json=HELLO)
+        assert_error(refused, 503, "server_overloaded")
+        assert refused.headers["connection"] == "close"
+        assert refused.headers["retry-after"]
+        assert httpx.get(f"{url}/health").status_code == 200
+        assert upload.recv(4096).startswith(b"HTTP/1.1 503 ")
+        _, err = server.communicate(timeout=10)
+    assert server.returncode == 0
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_second_signal_ends_at_once(
+    golden_bundle: Path, number: signal.Signals, code: int
+) -> None:
+    with served(golden_bundle) as (server, url), upload_that_stalls(url):
+        httpx.get(f"{url}/health")
+        server.send_signal(number)
+        wait_until(lambda: httpx.get(f"{url}/ready").status_code == 503)
+        server.send_signal(number)
+        started_at = time.monotonic()
+        assert server.wait(10) == code
+        assert time.monotonic() - started_at < 1

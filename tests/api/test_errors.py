@@ -28,6 +28,7 @@ def assert_error(
     error = body["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     kind = "server_error" if status >= 500 else "invalid_request_error"
+    kind = "rate_limit_error" if status == 429 else kind
     assert (error["type"], error["code"], error["param"]) == (kind, code, param)
     assert error["message"]
     return error
@@ -41,7 +42,7 @@ def every_error() -> list[type[PandaError]]:
 @pytest.mark.parametrize("cls", every_error())
 def test_every_class_has_its_place_in_the_table(cls: type[PandaError]) -> None:
     problem = problem_of(cls("x"))
-    assert problem.status in (400, 404, 413, 500, 503, 507)
+    assert problem.status in (400, 404, 413, 429, 500, 503, 504, 507)
     assert (problem.status < 500) == issubclass(cls, RequestError)
     assert cls in PROBLEMS or cls in (errors.CheckpointError, errors.OperatorError)
 

@@ -50,7 +50,7 @@ def new_intake(
     decoders: DecoderPool, max_media: int = 4, max_pending: int = 1, max_decoded_bytes: int = 2**30
 ) -> Intake:
     reader = MediaReader(decoders, Fetcher(FetchRules()), no_file)
-    return Intake(reader, max_media, max_pending, max_decoded_bytes)
+    return Intake(reader, max_media, max_pending, max_decoded_bytes, 1)
 
 
 async def read(intake: Intake, chat: ChatRequest, model: ServedModel) -> EngineInput:

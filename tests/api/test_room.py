@@ -20,7 +20,7 @@ async def settle() -> None:
 
 async def test_first_come_first_served() -> None:
     """A small one does not overtake a large one, or the large one would never get in."""
-    room, log = Room(10), list[int]()
+    room, log = Room(10, 1), list[int]()
     ends = [asyncio.Event() for _ in range(4)]
     sizes = zip((6, 5, 4, 0), ends, strict=True)
     tasks = [asyncio.create_task(hold(room, size, log, end)) for size, end in sizes]
@@ -37,14 +37,14 @@ async def test_first_come_first_served() -> None:
 
 
 async def test_what_is_larger_than_all_has_it_alone() -> None:
-    room = Room(10)
+    room = Room(10, 1)
     async with room.held(100):
         assert room.num_free == 0
     assert room.num_free == 10
 
 
 async def test_who_leaves_while_waiting_lets_the_next_in() -> None:
-    room, log, end = Room(10), list[int](), asyncio.Event()
+    room, log, end = Room(10, 1), list[int](), asyncio.Event()
     async with room.held(5):
         leaving = asyncio.create_task(hold(room, 10, log, end))
         following = asyncio.create_task(hold(room, 4, log, end))
@@ -59,7 +59,7 @@ async def test_who_leaves_while_waiting_lets_the_next_in() -> None:
 
 
 async def test_an_error_gives_it_back() -> None:
-    room = Room(10)
+    room = Room(10, 1)
     with pytest.raises(ZeroDivisionError):
         async with room.held(7):
             raise ZeroDivisionError

@@ -23,7 +23,13 @@ from pandagpt.engine.request import (
 )
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.scheduler import Plan
-from pandagpt.errors import ContextLengthExceeded, EngineFailure, Overloaded
+from pandagpt.errors import (
+    ContextLengthExceeded,
+    DeadlineExceeded,
+    EngineFailure,
+    Overloaded,
+    ShuttingDown,
+)
 from pandagpt.media.modality import Modality
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
@@ -219,20 +225,46 @@ async def test_a_fault_in_the_step_itself_ends_no_thread(
     assert await tokens(client.generate(request("hello"))) == expected
 
 
-async def test_draining_lets_the_accepted_finish(client: EngineClient) -> None:
-    reader = asyncio.create_task(tokens(client.generate(request("a"))))
-    await asyncio.sleep(0)
-    assert await client.drain(timeout_seconds=20)
-    assert len(await reader) == 10
-    assert not client.is_ready
-    with pytest.raises(Overloaded, match="shutting down"):
-        client.generate(request("late"))
-
-
-async def test_draining_gives_up_in_time(client: EngineClient) -> None:
+async def test_what_is_open_can_be_ended(client: EngineClient) -> None:
     stream = client.generate(request("a", ENDLESS))
-    assert not await client.drain(timeout_seconds=0.0)
-    await stream.aclose()
+    await anext(stream)
+    client.fail_open(ShuttingDown())
+    with pytest.raises(ShuttingDown):
+        await tokens(stream)
+    assert client.num_requests == 0
+    await settled(client)
+
+
+async def test_a_request_has_its_time(client: EngineClient) -> None:
+    timed = EngineClient(client._link, replace(CONFIG, max_request_seconds=0.05))
+    with pytest.raises(DeadlineExceeded, match=r"0\.05 s"):
+        await tokens(timed.generate(request("a", ENDLESS)))
+    assert len(await tokens(timed.generate(request("b", replace(GREEDY, max_tokens=1))))) == 1
+    assert (timed.num_requests, timed._deadlines, timed._waiting_tokens) == (0, {}, {})
+
+
+async def test_prompts_that_wait_are_bounded(client: EngineClient) -> None:
+    narrow = EngineClient(client._link, replace(CONFIG, max_queue_tokens=10))
+    first = narrow.generate(request("more than ten", ENDLESS))
+    with pytest.raises(Overloaded, match="14 tokens wait"):
+        narrow.generate(request("a"))
+    await anext(first)
+    second = narrow.generate(request("a"))
+    first.close()
+    assert len(await tokens(second)) == 10
+
+
+async def test_nobody_waits_too_long(model: PandaGPT) -> None:
+    config = replace(CONFIG, max_rows=1, max_queue_seconds=0.05)
+    client = EngineClient(LocalEngine(model, config), config)
+    try:
+        running = client.generate(request("a", ENDLESS))
+        await anext(running)
+        with pytest.raises(Overloaded, match="waited longer than"):
+            await tokens(client.generate(request("b", ENDLESS)))
+        running.close()
+    finally:
+        client.close()
 
 
 async def test_closing_fails_what_is_open(client: EngineClient) -> None:

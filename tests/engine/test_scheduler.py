@@ -7,8 +7,8 @@ from pandagpt.engine.scheduler import Plan, Scheduler
 from pandagpt.engine.sequence import Sequence
 
 
-def sequence(name: str, length: int, index: int = 0) -> Sequence:
-    return Sequence(name, index, length)
+def sequence(name: str, length: int, index: int = 0, caller: str = "") -> Sequence:
+    return Sequence(name, index, length, caller=caller)
 
 
 def run(scheduler: Scheduler) -> Plan:
@@ -29,6 +29,17 @@ def test_prompts_are_read_in_the_order_of_arrival() -> None:
     plan = run(scheduler)
     assert [(c.sequence, c.length) for c in plan.chunks] == [(first, 10), (second, 5)]
     assert run(scheduler).decodes == [first, second]
+
+
+def test_callers_take_turns() -> None:
+    scheduler = Scheduler(max_rows=4, max_step_tokens=100)
+    for name, caller in ("a", "A"), ("b", "A"), ("c", "A"), ("d", "B"), ("e", "B"), ("f", "A"):
+        scheduler.add(sequence(name, 3, caller=caller))
+    run(scheduler)
+    assert [row.request_id for row in scheduler.rows] == ["a", "d", "b", "e"]
+    scheduler.free(scheduler.rows[0])
+    run(scheduler)
+    assert sorted(row.request_id for row in scheduler.rows) == ["b", "c", "d", "e"]
 
 
 def test_a_long_prompt_is_read_in_chunks_while_others_decode() -> None:

@@ -16,15 +16,18 @@ from starlette.requests import ClientDisconnect
 
 import pandagpt
 from pandagpt.api.body import BodyRoom
+from pandagpt.api.body_limit import BodyLimit, BodyRule
 from pandagpt.api.errors import http_response, media_codes, problem_of, response_of
 from pandagpt.api.fetch import Fetcher, FetchRules
 from pandagpt.api.file_folder import open_folder
 from pandagpt.api.file_store import FileLimits, FileStore
+from pandagpt.api.gate import Gate
 from pandagpt.api.generation import ClientGone
 from pandagpt.api.intake import Intake
 from pandagpt.api.media_reader import MediaReader
-from pandagpt.api.middleware import METRICS, OPEN_PATHS, Auth, BodyLimit, RequestContext, WholePath
+from pandagpt.api.middleware import METRICS, OPEN_PATHS, Auth, RequestContext, WholePath
 from pandagpt.api.openapi import document
+from pandagpt.api.places import PlaceLimits, Places
 from pandagpt.api.responses.store import ResponseStore
 from pandagpt.api.routes import (
     chat,
@@ -50,6 +53,7 @@ from pandagpt.settings import Settings
 CLIENT_CLOSED_REQUEST = 499
 """nginx's number for the log line of an answer that nobody waits for."""
 SWEEP_SECONDS = 60
+FAREWELL_SECONDS = 1
 
 DESCRIPTION = (
     "OpenAI's API for PandaGPT: pictures, films, sounds, depth, heat and motion in, text out."
@@ -76,6 +80,7 @@ def create_app(
         settings.max_media_per_request,
         _max_pending(settings),
         settings.max_decoded_bytes,
+        settings.max_queue_s,
     )
 
     responses_store = ResponseStore(settings.max_responses_bytes, settings.response_ttl_s)
@@ -100,13 +105,19 @@ def create_app(
         redirect_slashes=False,
         lifespan=lifespan,
     )
+    places = Places(place_limits(settings))
     http_metrics = HttpMetrics(media_codes())
-    app.state.panda = AppState(settings, holder, intake, file_store, responses_store, http_metrics)
+    app.state.panda = AppState(
+        settings, holder, intake, file_store, responses_store, places, http_metrics
+    )
     # The last one added is the outermost.
-    app.add_middleware(BodyRoom, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(BodyRoom, settings.max_body_bytes, settings.max_queue_s)
     app.add_middleware(WholePath)
+    rate = settings.requests_per_minute
+    app.add_middleware(Gate, holder=holder, places=places, requests_per_minute=rate)
     app.add_middleware(Auth, api_keys=settings.api_keys, open_paths=open_paths)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    rule = BodyRule(settings.max_body_bytes, settings.body_timeout_s)
+    app.add_middleware(BodyLimit, rule=rule)
     app.add_middleware(RequestContext, metrics=http_metrics)
     app.add_exception_handler(PandaError, _on_panda_error)
     app.add_exception_handler(HTTPException, _on_http_error)
@@ -158,6 +169,22 @@ def _media_folder(settings: Settings) -> Path | None:
     if not folder.is_dir():
         raise OperatorError(f"--allowed-local-media-path {folder}: no such folder")
     return folder.resolve()
+
+
+def place_limits(settings: Settings) -> PlaceLimits:
+    has_callers = len(settings.api_keys) > 1
+    return PlaceLimits(settings.max_queue, settings.max_concurrent_per_key, has_callers)
+
+
+async def drain(app: FastAPI) -> None:
+    """Refuses new work, lets what has begun end in its time, and then ends it with a word."""
+    state: AppState = app.state.panda
+    state.holder.drain()
+    if await state.places.all_left(state.settings.drain_s):
+        return
+    get_logger().warning("drain took too long", open_requests=state.places.num_open)
+    state.holder.fail_open()
+    await state.places.all_left(FAREWELL_SECONDS)
 
 
 def file_limits(settings: Settings) -> FileLimits:

@@ -23,12 +23,12 @@ from pandagpt.engine.request import GenerateRequest, SamplingParams
 from pandagpt.errors import PandaError
 
 
-async def ask(request: Request, chat: ChatRequest) -> Generation:
+async def ask(request: Request, chat: ChatRequest, *, is_whole: bool) -> Generation:
     state = state_of(request)
     model = find_model(state.holder.serving, chat.model)
     async with state.intake.read(chat, model, caller_of(request)) as given:
         params = sampling_params(chat, model, len(given.prompt), AnswerForm.of(chat))
-        return await begin(request, model, [(given, params)], chat.n)
+        return await begin(request, model, [(given, params)], chat.n, is_whole=is_whole)
 
 
 async def begin(
@@ -36,6 +36,8 @@ async def begin(
     model: ServedModel,
     asked: Sequence[tuple[EngineInput, SamplingParams]],
     n: int,
+    *,
+    is_whole: bool,
 ) -> Generation:
     """`n` choices of each input; those of the second follow those of the first."""
     log = log_of(request)
@@ -58,7 +60,8 @@ async def begin(
         )
         for given, params in asked
     ]
-    return await start(state_of(request).holder.serving.engine, wanted, usage)
+    engine = state_of(request).holder.serving.engine
+    return await start(engine, wanted, usage, is_whole=is_whole)
 
 
 def streamed(

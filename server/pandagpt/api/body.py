@@ -3,7 +3,6 @@
 Large bodies wait for room before they are read, and are parsed by one thread, one at a time.
 """
 
-import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ MAX_INLINE_BYTES = 32 * 1024
 # So small a body takes no room.
 MAX_FREE_BYTES = 2**20
 BODIES_AT_ONCE = 4
-MAX_SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +46,10 @@ class Admission:
 class BodyRoom:
     """Bounds the bytes of bodies that are read, parsed and decoded at once."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, max_queue_seconds: float) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
-        self.room = Room(BODIES_AT_ONCE * max_body_bytes)
+        self.room = Room(BODIES_AT_ONCE * max_body_bytes, max_queue_seconds)
         # Each further thread would keep the event loop waiting for its turn at the interpreter.
         self.parsing = anyio.CapacityLimiter(1)
 
@@ -69,7 +67,7 @@ class BodyRoom:
 
 
 async def read_body(request: Request, model: type[Model]) -> Model:
-    """Raises InvalidJson, HTTPException 408 or 415 and what `parse_body` raises.
+    """Raises InvalidJson, HTTPException 415 and what `parse_body` raises.
 
     JSON under another content type is accepted, since `curl -d` declares a form.
     """
@@ -101,13 +99,6 @@ async def aside(
 async def _received(request: Request) -> bytearray:
     """Grown as it comes: joining the chunks in the end would stop the event loop for 40 ms."""
     body = bytearray()
-    chunks = aiter(request.stream())
-    try:
-        while True:
-            async with asyncio.timeout(MAX_SILENCE_SECONDS):
-                body += await anext(chunks)
-    except StopAsyncIteration:
-        return body
-    except TimeoutError:
-        message = f"No more of the body came for {MAX_SILENCE_SECONDS:.0f} seconds."
-        raise HTTPException(408, message, {"connection": "close"}) from None
+    async for chunk in request.stream():
+        body += chunk
+    return body

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 
 from pandagpt.errors import (
     ContextLengthExceeded,
+    DeadlineExceeded,
     EngineFailure,
     EngineLost,
     FileQuotaExceeded,
@@ -26,7 +27,9 @@ from pandagpt.errors import (
     ModelNotFound,
     Overloaded,
     PandaError,
+    RateLimited,
     RequestError,
+    ShuttingDown,
     StorageFull,
     UnknownFile,
     UnknownResponse,
@@ -64,7 +67,10 @@ PROBLEMS: dict[type, Problem] = {
     InvalidSchema: Problem(400, INVALID_REQUEST, "invalid_schema"),
     UnknownResponse: Problem(404, INVALID_REQUEST, "response_not_found"),
     ModelNotFound: Problem(404, INVALID_REQUEST, "model_not_found"),
+    RateLimited: Problem(429, "rate_limit_error", "rate_limit_exceeded"),
     Overloaded: Problem(503, "server_error", "server_overloaded"),
+    ShuttingDown: Problem(503, "server_error", "server_overloaded"),
+    DeadlineExceeded: Problem(504, "server_error", "request_timeout"),
     StorageFull: Problem(507, "server_error", "storage_full"),
     EngineFailure: Problem(500, "server_error", "internal_error"),
     EngineLost: Problem(500, "server_error", "internal_error"),
@@ -78,6 +84,7 @@ HTTP_PROBLEMS: dict[int, Problem] = {
     408: Problem(408, INVALID_REQUEST, "request_timeout"),
     413: Problem(413, INVALID_REQUEST, "request_too_large"),
     415: Problem(415, INVALID_REQUEST, "unsupported_media_type"),
+    431: Problem(431, INVALID_REQUEST, "request_head_too_large"),
 }
 
 
@@ -114,15 +121,24 @@ def content_of(error: PandaError, request_id: str) -> dict[str, Any]:
 
 def response_of(error: PandaError, request_id: str) -> JSONResponse:
     headers = {}
-    if isinstance(error, Overloaded):
+    if isinstance(error, Overloaded | RateLimited):
         headers["retry-after"] = str(error.retry_after_seconds)
+    if isinstance(error, ShuttingDown):
+        headers["connection"] = "close"
+    if isinstance(error, DeadlineExceeded):
+        # OpenAI's clients would ask for the same ten minutes twice more.
+        headers["x-should-retry"] = "false"
     return JSONResponse(content_of(error, request_id), problem_of(error).status, headers)
 
 
 def http_response(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """For what HTTP itself refuses: unknown path, wrong method, body too large, no key."""
+    return JSONResponse(http_error_content(status, message), status, headers)
+
+
+def http_error_content(status: int, message: str) -> dict[str, Any]:
     problem = HTTP_PROBLEMS.get(status, Problem(status, INVALID_REQUEST, None))
-    return JSONResponse(error_content(message, problem), status, headers)
+    return error_content(message, problem)
 
 
 def sse_data(error: PandaError, request_id: str) -> str:

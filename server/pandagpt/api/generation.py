@@ -6,7 +6,7 @@ Streamed and whole answers read the same iterator.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,8 +17,14 @@ from pandagpt.api.serving import Engine
 from pandagpt.api.sse import wait_for_disconnect
 from pandagpt.engine.request import Delta, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
+from pandagpt.errors import EngineLost, Overloaded
 
 Result = TypeVar("Result")
+
+# A picture and a sound. Held by as many requests as may be open, without taking room.
+MAX_KEPT_BYTES = 1 << 20
+RESTART_SECONDS = 60.0
+RESTART_POLL_SECONDS = 0.05
 
 
 class ClientGone(Exception):
@@ -58,33 +64,94 @@ class Usage:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Generation:
+    """`again`: for an answer that is given whole, which may start anew until it is."""
+
     usage: Usage
-    _first: Delta
-    _rest: DeltaStream | MergedStream
+    _begun: "_Begun"
+    _again: Callable[[], Awaitable["_Begun"]] | None
 
     async def deltas(self) -> AsyncGenerator[Delta]:
-        self.usage.count(self._first)
-        yield self._first
-        async for delta in self._rest:
+        if self._again:
+            await self._complete(self._again)
+        self.usage.count(self._begun.first)
+        yield self._begun.first
+        async for delta in self._begun.rest:
             self.usage.count(delta)
             yield delta
 
     def close(self) -> None:
         """Aborts what is still being generated; to be called whatever has happened."""
-        self._rest.close()
+        self._begun.rest.close()
+
+    async def _complete(self, again: Callable[[], Awaitable["_Begun"]]) -> None:
+        try:
+            self._begun = await self._begun.completed()
+        except EngineLost:
+            self._begun = await again()
+            self._begun = await self._begun.completed()
 
 
-async def start(engine: Engine, requests: Sequence[GenerateRequest], usage: Usage) -> Generation:
-    """Returns with the first delta, or raises what the engine raises before it."""
-    rest = _generate(engine, requests)
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    num_choices: int
+    first: Delta
+    rest: DeltaStream | MergedStream
+
+    async def completed(self) -> "_Begun":
+        """All of it, the deltas of each choice merged."""
+        kept = DeltaStream(self.num_choices, lambda: None)
+        kept.put(self.first)
+        async for delta in self.rest:
+            kept.put(delta)
+        return _Begun(self.num_choices, await anext(kept), kept)
+
+
+async def start(
+    engine: Engine, requests: Sequence[GenerateRequest], usage: Usage, *, is_whole: bool
+) -> Generation:
+    """Returns with the first delta, or raises what the engine raises before it.
+
+    If the engine's process is lost, all starts once more: until the first delta, or until the
+    last where the answer `is_whole` and its media are not too large to be kept so long.
+    """
+
+    async def begin() -> _Begun:
+        rest = _generate(engine, requests)
+        try:
+            return _Begun(sum(request.n for request in requests), await anext(rest), rest)
+        except BaseException:
+            rest.close()
+            raise
+
+    async def begin_again() -> _Begun:
+        await _until_ready(engine)
+        return await begin()
+
+    begun = await once_more(engine, begin)
+    num_bytes = sum(medium.array.nbytes for request in requests for medium in request.media)
+    is_kept = is_whole and num_bytes <= MAX_KEPT_BYTES
+    return Generation(usage, begun, begin_again if is_kept else None)
+
+
+async def once_more(engine: Engine, work: Callable[[], Awaitable[Result]]) -> Result:
+    """`work`, and again if the engine's process is lost meanwhile, as soon as another one runs."""
     try:
-        first = await anext(rest)
-    except BaseException:
-        rest.close()
-        raise
-    return Generation(usage, first, rest)
+        return await work()
+    except EngineLost:
+        await _until_ready(engine)
+        return await work()
+
+
+async def _until_ready(engine: Engine) -> None:
+    try:
+        async with asyncio.timeout(RESTART_SECONDS):
+            while not engine.is_ready:
+                await asyncio.sleep(RESTART_POLL_SECONDS)
+    except TimeoutError:
+        message = "The engine is being restarted. Try again soon."
+        raise Overloaded(message, retry_after_seconds=5) from None
 
 
 def _generate(engine: Engine, requests: Sequence[GenerateRequest]) -> DeltaStream | MergedStream:

@@ -85,12 +85,13 @@ class Intake:
         max_media: int,
         max_pending: int,
         max_decoded_bytes: int,
+        max_queue_seconds: float,
     ) -> None:
         self._reader = reader
         self._max_media = max_media
         self._max_pending = max_pending
         self._num_pending = 0
-        self._room = Room(max_decoded_bytes)
+        self._room = Room(max_decoded_bytes, max_queue_seconds)
         self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="intake")
 
     def close(self) -> None:

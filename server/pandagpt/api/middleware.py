@@ -1,8 +1,9 @@
-"""What every request passes before a route sees it: request id and log line, body limit, key.
+"""What every request passes before a route sees it: request id and log line, whole path, key.
 
 Pure ASGI, so that streams pass through unbuffered. Refusals have the shape of errors.py.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -16,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pandagpt.api.errors import http_response, response_of
-from pandagpt.errors import EngineFailure
+from pandagpt.errors import EngineFailure, ShuttingDown
 from pandagpt.logs import get_logger
 from pandagpt.metrics import HttpMetrics
 
@@ -60,6 +61,11 @@ class RequestContext:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # The server cancels what outlives its drain, and would take it for a crash.
+            log.fields["error"] = "shutdown"
+            if not status:
+                await response_of(ShuttingDown(), log.request_id)(scope, receive, send_with_id)
         except Exception:
             log.fields["error"] = "crash"
             get_logger().exception("request crashed", request_id=log.request_id)
@@ -78,8 +84,10 @@ class RequestContext:
 
 
 def _request_id(given: str | None) -> str:
-    if given and REQUEST_ID.fullmatch(given):
-        return given
+    return given if given and REQUEST_ID.fullmatch(given) else new_request_id()
+
+
+def new_request_id() -> str:
     return f"req_{uuid.uuid4().hex}"
 
 
@@ -98,59 +106,6 @@ def _write_log(scope: Scope, log: RequestLog, status: int, seconds: float) -> No
         **log.fields,
         **log.counts(),
     )
-
-
-class BodyLimit:
-    """Refuses a body over the limit: by its declared length, or while it is being read."""
-
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
-        self.app = app
-        self.max_body_bytes = max_body_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        if self._is_too_large(Headers(scope=scope).get("content-length", "0")):
-            await self._refusal()(scope, receive, send)
-            return
-        received, has_started = 0, False
-
-        async def receive_counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self.max_body_bytes:
-                raise _BodyTooLarge
-            return message
-
-        async def send_noted(message: Message) -> None:
-            nonlocal has_started
-            has_started = True
-            await send(message)
-
-        try:
-            await self.app(scope, receive_counted, send_noted)
-        except _BodyTooLarge:
-            if not has_started:
-                await self._refusal()(scope, receive, send)
-
-    def _is_too_large(self, declared: str) -> bool:
-        # At most twelve digits: `int` itself refuses thousands of them.
-        return not re.fullmatch("[0-9]{1,12}", declared) or int(declared) > self.max_body_bytes
-
-    def _refusal(self) -> ASGIApp:
-        limit_mb = self.max_body_bytes // 2**20
-        return http_response(
-            413,
-            f"The request body is larger than the limit of {limit_mb} MB. "
-            "Send fewer or smaller media.",
-            {"connection": "close"},
-        )
-
-
-class _BodyTooLarge(Exception):
-    pass
 
 
 class WholePath:

@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 REFERENCE = "#/components/schemas/{model}"
 SCHEMAS = "x-schemas"
-ERRORS = (400, 404, 413, 415, 500, 503)
+ERRORS = (400, 404, 408, 413, 415, 429, 500, 503, 504)
 
 
 def describe(

@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.request import Embeddings, EmbedRequest, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
-from pandagpt.errors import Overloaded
+from pandagpt.errors import Overloaded, PandaError, ShuttingDown
 from pandagpt.logs import get_logger
 from pandagpt.media.modality import Modality
 from pandagpt.media.text import TextTokenizer
@@ -36,6 +37,10 @@ class Engine(Protocol):
         ...
 
     async def embed(self, request: EmbedRequest) -> Embeddings: ...
+
+    def fail_open(self, error: PandaError) -> None:
+        """Ends every request that is open."""
+        ...
 
     def close(self) -> None: ...
 
@@ -91,6 +96,8 @@ class Serving:
     model: ServedModel
     embedding_model: EmbeddingModel | None = None
     variants: tuple[ServedModel, ...] = ()
+    num_rows: int = EngineConfig().max_rows
+    """Answers that the engine generates at once."""
 
     @property
     def chat_models(self) -> tuple[ServedModel, ...]:
@@ -107,11 +114,26 @@ class ModelHolder:
         self._load = load
         self._on_failure = on_failure
         self._serving: Serving | None = None
+        self._is_draining = False
         self._is_closed = False
 
     def start(self) -> None:
         # A daemon: Ctrl-C must not wait until gigabytes of weights have been read.
         threading.Thread(target=self._run, name="model-load", daemon=True).start()
+
+    def drain(self) -> None:
+        """From now on new work is refused; what has begun goes on."""
+        self._is_draining = True
+
+    def refuse_if_draining(self) -> None:
+        if self._is_draining:
+            raise ShuttingDown
+
+    def fail_open(self) -> None:
+        """What has begun has no more time either."""
+        self._is_closed = True
+        if self._serving:
+            self._serving.engine.fail_open(ShuttingDown())
 
     def close(self) -> None:
         self._is_closed = True
@@ -120,10 +142,16 @@ class ModelHolder:
 
     @property
     def serving(self) -> Serving:
-        if self._serving is None or self._is_closed:
-            state = "shutting down" if self._is_closed else "still loading its model"
-            raise Overloaded(f"The server is {state}. Try again soon.", retry_after_seconds=2)
+        if self._is_closed:
+            raise ShuttingDown
+        if self._serving is None:
+            message = "The server is still loading its model. Try again soon."
+            raise Overloaded(message, retry_after_seconds=2)
         return self._serving
+
+    @property
+    def num_rows(self) -> int:
+        return self._serving.num_rows if self._serving else EngineConfig().max_rows
 
     @property
     def engine(self) -> Engine | None:

@@ -8,6 +8,7 @@ from fastapi import Request
 from pandagpt.api.file_store import FileStore
 from pandagpt.api.intake import Intake
 from pandagpt.api.middleware import RequestLog
+from pandagpt.api.places import Places
 from pandagpt.api.responses.store import ResponseStore
 from pandagpt.api.serving import EmbeddingModel, ModelHolder, ServedModel, Serving
 from pandagpt.errors import ModelNotFound
@@ -22,6 +23,7 @@ class AppState:
     intake: Intake
     files: FileStore
     responses: ResponseStore
+    places: Places
     metrics: HttpMetrics
 
 

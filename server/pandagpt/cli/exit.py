@@ -5,8 +5,9 @@ import sys
 from typing import NoReturn
 
 USAGE_ERROR = 2
-INTERRUPTED = 130
-"""A shell's number for what Ctrl-C ended."""
+SIGNALLED = 128
+"""A shell adds to it the number of the signal that ended a program."""
+INTERRUPTED = SIGNALLED + 2
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -50,7 +50,7 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
     others = tuple(other for _, other in variants)
     if others:
         model = replace(model, parent=others[0].id)
-    return Serving(client, model, embedding_model, others), ready
+    return Serving(client, model, embedding_model, others, ready.max_rows), ready
 
 
 def decoder_pool(settings: Settings) -> DecoderPool:
@@ -70,6 +70,9 @@ def engine_config(settings: Settings) -> EngineConfig:
     defaults = EngineConfig()
     return EngineConfig(
         max_queue=settings.max_queue,
+        max_queue_tokens=settings.max_queue_tokens,
+        max_queue_seconds=settings.max_queue_s,
+        max_request_seconds=settings.request_timeout_s,
         max_model_len=settings.max_model_len,
         prefix_cache_bytes=settings.prefix_cache_bytes,
         step_timeout_seconds=settings.step_timeout_s,

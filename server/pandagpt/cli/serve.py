@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # Longer than the idle time of client pools, so that the client closes first: a server that
 # closes first may reset a request that is just being sent.
 KEEP_ALIVE_SECONDS = 75
-DRAIN_SECONDS = 30
+# What is still open after the drain has been told so; whoever does not take it is left.
+LAST_SECONDS = 2
 DEFAULTS = Settings()
 
 
@@ -53,8 +54,10 @@ def _run(settings: Settings, listener: socket.socket) -> None:
     """Returns after a signal; raises what made the model's loading fail."""
     import uvicorn
 
-    from pandagpt.api.app import create_app
+    from pandagpt.api.app import create_app, drain
+    from pandagpt.api.connection import Connection, ConnectionLimits
     from pandagpt.cli.loading import decoder_pool
+    from pandagpt.cli.server import Server
     from pandagpt.cli.welcome import show_loading, show_welcome
 
     url = _url(settings, listener.getsockname()[1])
@@ -81,15 +84,19 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         server.should_exit = True
 
     show_loading(url, settings.model)
+    app = create_app(settings, load, stop, decoders)
+    limits = ConnectionLimits(settings.head_timeout_s, settings.client_stall_s)
     config = uvicorn.Config(
-        create_app(settings, load, stop, decoders),
+        app,
+        http=Connection.limited(limits),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=LAST_SECONDS,
     )
-    server = uvicorn.Server(config)
+    server = Server(config, lambda: drain(app))
     # Uvicorn repeats the signal it has obeyed; a server that was told to end has ended well.
     signal.signal(signal.SIGTERM, lambda *_: leave(0))
     try:

@@ -16,7 +16,7 @@ from pandagpt.engine.meter import RequestMeter, record
 from pandagpt.engine.request import Embeddings, EmbedRequest, Event, GenerateRequest, check_length
 from pandagpt.engine.stats import Stats
 from pandagpt.engine.stream import DeltaStream, Reply
-from pandagpt.errors import EngineLost, Overloaded, PandaError
+from pandagpt.errors import DeadlineExceeded, EngineLost, Overloaded, PandaError, ShuttingDown
 from pandagpt.metrics import EngineMetrics
 
 Deliver = Callable[[Iterable[Event] | Stats], None]
@@ -51,15 +51,19 @@ class EngineClient:
 
     def __init__(self, link: Link, config: EngineConfig) -> None:
         self._link = link
+        self._config = config
         self._max_requests = config.max_rows + config.max_queue
         self._streams: WeakValueDictionary[str, DeltaStream | Reply] = WeakValueDictionary()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_draining = False
+        self._deadlines: dict[str, asyncio.TimerHandle] = {}
+        self._waiting_tokens: dict[str, int] = {}
+        """Of the prompts of which no token has come yet."""
+        self._is_closed = False
         self.metrics = EngineMetrics()
 
     @property
     def is_ready(self) -> bool:
-        return self._link.is_open and not self._is_draining
+        return self._link.is_open and not self._is_closed
 
     @property
     def num_requests(self) -> int:
@@ -67,13 +71,14 @@ class EngineClient:
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Refuses at once, here and not at the first delta: `Overloaded`, or a prompt too long."""
-        self._refuse_if_full()
+        self._refuse_if_full(len(request.prompt))
         check_length(request.prompt, self._link.max_model_len)
         self._enter_loop()
         meter = RequestMeter(self.metrics, len(request.prompt), request.n)
         stream = DeltaStream(request.n, partial(self._abort, request.request_id), meter)
         assert request.request_id not in self._streams, "request ids are unique"
-        self._streams[request.request_id] = stream
+        self._accept(request.request_id, stream)
+        self._waiting_tokens[request.request_id] = len(request.prompt)
         self._link.send(Add(request))
         return stream
 
@@ -82,7 +87,7 @@ class EngineClient:
         self._refuse_if_full()
         self._enter_loop()
         reply = Reply()
-        self._streams[request.request_id] = reply
+        self._accept(request.request_id, reply)
         self._link.send(Embed(request))
         try:
             return await reply.future
@@ -90,31 +95,47 @@ class EngineClient:
             self._abort(request.request_id)
             raise
 
-    async def drain(self, timeout_seconds: float) -> bool:
-        """Accepts nothing more; whether all that was accepted has ended in time."""
-        self._is_draining = True
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while self._streams:
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            return False
-        return True
+    def fail_open(self, error: PandaError) -> None:
+        """Ends every request that is open; its reader hears why."""
+        for request_id in list(self._streams):
+            self._fail(request_id, error)
 
     def close(self) -> None:
         """Ends the engine; requests still open fail."""
-        self._is_draining = True
+        self._is_closed = True
         self._link.close()
 
-    def _refuse_if_full(self) -> None:
+    def _refuse_if_full(self, num_tokens: int = 0) -> None:
         if not self.is_ready:
             raise self._gone()
         if len(self._streams) >= self._max_requests:
             raise Overloaded(f"The queue is full ({self._max_requests} requests). Try again later.")
+        waiting, limit = sum(self._waiting_tokens.values()), self._config.max_queue_tokens
+        if waiting and waiting + num_tokens > limit:
+            raise Overloaded(f"Prompts of {waiting} tokens wait, of {limit} at most. Try later.")
+
+    def _accept(self, request_id: str, stream: DeltaStream | Reply) -> None:
+        self._streams[request_id] = stream
+        seconds = self._config.max_request_seconds
+        error = DeadlineExceeded(f"The request was not answered within {seconds:g} s.")
+        self._deadlines[request_id] = asyncio.get_running_loop().call_later(
+            seconds, self._fail, request_id, error
+        )
+
+    def _fail(self, request_id: str, error: PandaError) -> None:
+        if (stream := self._streams.get(request_id)) is not None:
+            stream.put(error)
+        self._abort(request_id)
+
+    def _forget(self, request_id: str) -> None:
+        self._streams.pop(request_id, None)
+        self._waiting_tokens.pop(request_id, None)
+        if deadline := self._deadlines.pop(request_id, None):
+            deadline.cancel()
 
     def _gone(self) -> Overloaded:
-        if self._is_draining:
-            return Overloaded("The server is shutting down. Try again later.")
+        if self._is_closed:
+            return ShuttingDown()
         return Overloaded("The engine is being restarted. Try again soon.", retry_after_seconds=5)
 
     def _enter_loop(self) -> None:
@@ -125,7 +146,7 @@ class EngineClient:
             self._link.attach(loop, self._deliver, self._fail_open)
 
     def _abort(self, request_id: str) -> None:
-        self._streams.pop(request_id, None)
+        self._forget(request_id)
         self._link.send(Abort(request_id))
 
     def _deliver(self, told: Iterable[Event] | Stats) -> None:
@@ -136,14 +157,15 @@ class EngineClient:
             if (stream := self._streams.get(request_id)) is None:
                 continue
             stream.put(event)
+            self._waiting_tokens.pop(request_id, None)
             if stream.is_over:
-                del self._streams[request_id]
+                self._forget(request_id)
 
     def _fail_open(self) -> None:
         """The engine has ended: also those fail that it has not seen yet."""
         lost = EngineLost("The engine ended while it served this request. Try again.")
-        error: PandaError = self._gone() if self._is_draining else lost
-        for stream in list(self._streams.values()):
+        error: PandaError = self._gone() if self._is_closed else lost
+        for request_id, stream in list(self._streams.items()):
             stream.put(error)
-        self._streams.clear()
+            self._forget(request_id)
         record(Stats(), self.metrics)

@@ -13,11 +13,15 @@ class EngineConfig:
     a long prompt is read in chunks and never delays the answers that are being streamed by more.
     A step that takes more than `step_timeout_seconds` hangs (0: never); an engine in a process of
     its own is then replaced. `max_model_len` tokens are a prompt and its answer; None: as many as
-    the model knows.
+    the model knows. Who waits longer than `max_queue_seconds` for a row is refused;
+    `max_queue_tokens` bounds the prompts that wait, and `max_request_seconds` a request in all.
     """
 
     max_rows: int = 32
     max_queue: int = 256
+    max_queue_tokens: int = 1 << 18
+    max_queue_seconds: float = 30.0
+    max_request_seconds: float = 600.0
     max_step_tokens: int = 512
     max_step_seconds: float = 0.25
     step_timeout_seconds: float = 300

@@ -57,6 +57,7 @@ class Engine:
         self._encoding: dict[MediaKey, tuple[EncodeJob, list[Job]]] = {}
         self._jobs: dict[str, Job] = {}
         self._in_flight: list[tuple[list[Sequence], Tensor]] = []
+        self._max_queue_seconds = config.max_queue_seconds
         self._stats = Stats()
         self._max_cached_tokens = config.max_rows * runner.max_model_len
 
@@ -143,7 +144,7 @@ class Engine:
         """
         guilty: dict[str, Exception] = {}
         drawn = self._draw(guilty)
-        events = self._fail_guilty(guilty)
+        events = self._fail_guilty(guilty) + self._refuse_late()
         self._launch(guilty)
         if not self._runner.is_asynchronous:
             drawn += self._draw(guilty)
@@ -177,6 +178,7 @@ class Engine:
         if not job.is_ready:
             return []
         if job.choices:
+            job.choices[0].sequence.queued_at = perf_counter()
             self._scheduler.add(job.choices[0].sequence)
             return []
         request_id = job.request.request_id
@@ -184,6 +186,18 @@ class Engine:
         return [(request_id, self._runner.embeddings([job.rows[key] for key in job.keys]))]
 
     # -- one step
+
+    def _refuse_late(self) -> list[Event]:
+        """Who has waited too long for a row hears so, and may ask elsewhere."""
+        late_before = perf_counter() - self._max_queue_seconds
+        late = [
+            sequence.request_id
+            for sequence in self._scheduler.waiting
+            if sequence.index == 0 and not sequence.token_ids and sequence.queued_at < late_before
+        ]
+        message = f"The request waited longer than {self._max_queue_seconds:g} s for its turn."
+        error = Overloaded(f"{message} Try again later.", retry_after_seconds=5)
+        return [event for request_id in late for event in self.fail(request_id, error)]
 
     def _launch(self, guilty: dict[str, Exception]) -> None:
         if not self._scheduler.rows:

@@ -86,7 +86,13 @@ def _choice(
     max_tokens = min(params.max_tokens, max_model_len - length)
     seed = secrets.randbits(63) if params.seed is None else params.seed
     return Choice(
-        Sequence(request.request_id, index, length, trail=_trail(request)),
+        Sequence(
+            request.request_id,
+            index,
+            length,
+            trail=_trail(request),
+            caller=request.cache_salt,
+        ),
         Answer(index, params, tokenizer, max_tokens),
         random.Random(f"{seed}:{index}"),
     )

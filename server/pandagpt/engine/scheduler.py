@@ -4,7 +4,7 @@ Sequences in, a `Plan` out. Rows stay compact: the sequences that decode fill ro
 after them stands at most one whose prompt is only partly read.
 """
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -93,8 +93,9 @@ class Plan(Generic[Block]):
 
 
 class Scheduler(Generic[Block]):
-    """First come, first served. A prompt longer than what a step has room for is read in
-    chunks; those behind it wait, so at most one prompt is partly read at any time.
+    """First come, first served, but callers with fewer rows before those with more. A prompt
+    longer than what a step has room for is read in chunks; those behind it wait, so at most one
+    prompt is partly read at any time.
     """
 
     def __init__(
@@ -155,7 +156,7 @@ class Scheduler(Generic[Block]):
         return moves
 
     def _admit(self, plan: Plan[Block]) -> Sequence:
-        sequence = self.waiting.popleft()
+        sequence = self._pop_next()
         donor = self._donor(sequence)
         sequence.row = len(self.rows)
         self.rows.append(sequence)
@@ -165,6 +166,12 @@ class Scheduler(Generic[Block]):
             plan.moves.append(Move(donor.row, sequence.row, sequence.num_computed))
         elif self._prefixes is not None:
             self._restore(sequence, self._prefixes, plan)
+        return sequence
+
+    def _pop_next(self) -> Sequence:
+        num_rows = Counter(sequence.caller for sequence in self.rows)
+        sequence = min(self.waiting, key=lambda waiting: num_rows[waiting.caller])
+        self.waiting.remove(sequence)
         return sequence
 
     def _restore(self, sequence: Sequence, prefixes: PrefixCache[Block], plan: Plan[Block]) -> None:

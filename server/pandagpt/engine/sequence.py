@@ -14,6 +14,7 @@ NO_ROW = -1
 class Sequence:
     """`num_computed` positions of prompt and tokens have their keys and values in `row`;
     `num_cached` of them came from the prefix cache. `trail` says what the prompt consists of.
+    `queued_at`, of a monotonic clock in seconds, is for whoever asks how long it has waited.
     One that was put back reads the tokens it had, `num_reread`, as the end of its prompt.
     """
 
@@ -26,6 +27,8 @@ class Sequence:
     num_reread: int = 0
     trail: Trail = field(default_factory=lambda: Trail("", []))
     token_ids: list[int] = field(default_factory=list)
+    caller: str = ""
+    queued_at: float = 0.0
 
     @property
     def has_row(self) -> bool:

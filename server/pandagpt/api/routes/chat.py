@@ -88,7 +88,8 @@ EXAMPLES: dict[str, Any] = {
 async def create_chat_completion(request: Request) -> Response:
     """A conversation with media in, an answer out, whole or streamed."""
     chat = await read_body(request, ChatRequest)
-    generation = await unless_gone(request.receive, ask(request, chat))
+    asking = ask(request, chat, is_whole=not chat.stream)
+    generation = await unless_gone(request.receive, asking)
     # They may hold a body of many megabytes, and the answer may take minutes.
     chat = chat.model_copy(update={"messages": []})
     heading = Heading(chat.model or state_of(request).holder.serving.model.id)

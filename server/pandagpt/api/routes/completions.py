@@ -58,5 +58,5 @@ async def _begin(request: Request, asked: CompletionRequest) -> tuple[Generation
     params = [
         (given, sampling_params(asked, model, len(given.prompt), RAW)) for given, _ in prompts
     ]
-    generation = await begin(request, model, params, asked.n)
+    generation = await begin(request, model, params, asked.n, is_whole=not asked.stream)
     return generation, [text for _, text in prompts]

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from pandagpt.api.body import read_body
 from pandagpt.api.embedding import encoded, read_items, vectors
-from pandagpt.api.generation import unless_gone
+from pandagpt.api.generation import once_more, unless_gone
 from pandagpt.api.openapi import describe
 from pandagpt.api.schemas.answers import EmbeddingList
 from pandagpt.api.schemas.embeddings import EmbeddingsRequest
@@ -45,7 +45,7 @@ async def _embed(request: Request, wanted: EmbeddingsRequest) -> dict[str, Any]:
         log.fields |= {"model": model.id, "items": len(items)}
         engine_id = f"{log.request_id}/{uuid.uuid4().hex}"
         embed = EmbedRequest(engine_id, given.media, caller)
-        embeddings = await serving.engine.embed(embed)
+        embeddings = await once_more(serving.engine, lambda: serving.engine.embed(embed))
     rows = vectors(embeddings.array, items, is_unit=wanted.use_activation)
     usage = {"prompt_tokens": given.num_tokens, "total_tokens": given.num_tokens}
     data = [

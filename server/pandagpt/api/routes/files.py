@@ -1,6 +1,5 @@
 """/v1/files: media that are uploaded once and then named by their `file_id`."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -20,8 +19,6 @@ from pandagpt.errors import InvalidValue, MissingParameter, UnknownFile
 
 # Written at once, off the event loop; also what an upload takes in memory.
 PIECE_BYTES = 1024 * 1024
-# So that senders who stall cannot keep others from sending for long.
-UPLOAD_SECONDS = 600
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -38,18 +35,14 @@ FORM: dict[str, Any] = {
 BODY = {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}
 
 
-@router.post("", **describe(File, body=BODY, errors=(400, 413, 415, 500, 503)))
+@router.post("", **describe(File, body=BODY, errors=(400, 408, 413, 415, 429, 500, 503)))
 async def upload_file(request: Request) -> dict[str, Any]:
     form = _form(request)
     upload = await run_in_threadpool(state_of(request).files.begin, caller_of(request))
     try:
-        async with asyncio.timeout(UPLOAD_SECONDS):
-            async for piece in _file_pieces(request, form):
-                await run_in_threadpool(upload.write, piece)
+        async for piece in _file_pieces(request, form):
+            await run_in_threadpool(upload.write, piece)
         return file_object(await _finish(request, form, upload))
-    except TimeoutError:
-        message = f"The file was not received whole within {UPLOAD_SECONDS} s."
-        raise InvalidValue(message, FILE_FIELD) from None
     finally:
         await run_in_threadpool(upload.close)
 

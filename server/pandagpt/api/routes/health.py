@@ -19,7 +19,9 @@ async def health() -> dict[str, str]:
 @router.get("/ready", **describe(Readiness, errors=(503,)))
 async def ready(request: Request) -> dict[str, str]:
     """Requests are served; 503 while the model is loaded or the server drains."""
-    serving = state_of(request).holder.serving
+    holder = state_of(request).holder
+    holder.refuse_if_draining()
+    serving = holder.serving
     if not serving.engine.is_ready:
         raise Overloaded("The engine takes no requests. Try again soon.", retry_after_seconds=10)
     return {"status": "ready", "model": serving.model.id}

@@ -93,8 +93,9 @@ async def _begin(
     items = [each.item if isinstance(each, StoredItem) else each for each in given]
     translation = Translation(asked, items, _history(request, asked))
     chat = translation.chat()
+    asking = ask(request, chat, is_whole=not asked.stream)
     try:
-        return chat, await unless_gone(request.receive, ask(request, chat))
+        return chat, await unless_gone(request.receive, asking)
     except RequestError as error:
         raise translation.placed(error) from None
 
