@@ -1,4 +1,4 @@
-# serve · test · check · bench · fuzz · tiny. Everything runs from .venv, which `install` makes once.
+# serve · test · check · bench · fuzz · chaos · soak · tiny. Everything runs from .venv, which `install` makes once.
 PYTHON ?= python3
 MODEL  ?= tiny
 HOST   ?= 127.0.0.1
@@ -7,7 +7,7 @@ PORT   ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install install-dev serve test check format bench fuzz tiny clean
+.PHONY: install install-dev serve test check format bench fuzz chaos soak tiny clean
 
 serve: install
 	@$(BIN)/pandagpt serve --model $(MODEL) --host $(HOST) --port $(PORT)
@@ -34,6 +34,18 @@ bench: install-dev
 CASES ?= 100000
 fuzz: install-dev
 	@$(BIN)/python -m tests.fuzz --cases $(CASES)
+
+# A live server whose processes are killed, stopped and made to fail, beside requests whose right
+# answers are known. Any wrong one ends with status 1.
+SECONDS ?= 60
+chaos: install-dev
+	@$(BIN)/python -m tests.chaos --seconds $(SECONDS)
+	@$(BIN)/python -m tests.chaos --kills 10
+
+# Memory, open files and pace of a live server after many requests.
+REQUESTS ?= 10000
+soak: install-dev
+	@$(BIN)/python -m tests.soak --requests $(REQUESTS)
 
 # Trains the bundled model again, from nothing but this repository, with fixed seeds.
 tiny: install-dev

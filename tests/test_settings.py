@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from pandagpt.cli import app, main
-from pandagpt.settings import Settings
+from pandagpt.settings import Settings, injected_faults
 
 
 def parsed(*flags: str) -> Settings:
@@ -23,6 +23,13 @@ def test_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PANDAGPT_UNHEARD_OF", "7")
     assert parsed() == Settings(port=9000, max_body_mb=7)
     assert parsed("--port", "9001") == Settings(port=9001, max_body_mb=7)
+
+
+def test_injected_faults_are_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PANDAGPT_FAULTS", "step=nan@1")
+    assert parsed() == Settings()
+    assert injected_faults() == "step=nan@1"
+    assert "faults" not in Settings.model_fields
 
 
 def test_every_field_has_a_flag() -> None:

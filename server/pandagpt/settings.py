@@ -4,6 +4,7 @@ One frozen value, built by the command line (flag before environment before defa
 handed down. No other module reads the environment.
 """
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -38,6 +39,11 @@ def _keys_of(path: Path) -> list[str]:
     if not keys:
         raise OperatorError(f"--api-key-file {path} holds no key")
     return keys
+
+
+def injected_faults() -> str:
+    """For tests alone, so it is no setting: what `engine/faults` is to do wrong on purpose."""
+    return os.environ.get("PANDAGPT_FAULTS", "")
 
 
 class Settings(BaseModel):
@@ -103,6 +109,9 @@ class Settings(BaseModel):
     )
     max_model_len: int | None = Field(
         None, ge=16, description="Context length in tokens. Default: the model's own."
+    )
+    step_timeout_s: float = Field(
+        300, ge=0, description="A step that takes longer hangs: the engine is restarted. 0: never."
     )
     prefix_cache_mb: int = Field(
         256, ge=0, description="Keys and values of earlier prompts and answers kept for reuse."

@@ -1,5 +1,7 @@
 """Encoding: in batches by modality and shape, bounded in memory, failing item by item."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor
 
 from pandagpt.engine.encoder import EncodeJob, Encoder, MediaCache
 from pandagpt.engine.request import MediaInput
+from pandagpt.engine.watchdog import Watch
 from pandagpt.errors import EngineFailure, PandaError
 from pandagpt.media.modality import Modality
 from pandagpt.model.pandagpt import PandaGPT
@@ -51,6 +54,26 @@ def rows(model: PandaGPT, jobs: list[EncodeJob], max_batch: int = 8) -> dict[str
 def test_every_modality_becomes_a_row(model: PandaGPT, modality: Modality) -> None:
     (row,) = rows(model, [job(modality)]).values()
     assert row.shape == (model.encoders.imagebind.config.embed_dim,)
+
+
+def test_its_work_is_watched(model: PandaGPT, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch begins anew, and ends even if it fails."""
+    watch = Watch("encoder")
+    embed_media = PandaGPT.embed_media
+    seen = []
+
+    def recorded(self: PandaGPT, modality: Modality, batch: np.ndarray) -> Tensor:
+        seen.append(watch.since)
+        if len(batch) > 1:
+            raise RuntimeError("injected")
+        return embed_media(self, modality, batch)
+
+    monkeypatch.setattr(PandaGPT, "embed_media", recorded)
+    for _ in Encoder(model, 2, watch).encode([job(Modality.IMAGE, seed) for seed in range(3)]):
+        assert watch.since == math.inf
+    assert len(seen) == 4
+    assert seen == sorted(set(seen))
+    assert seen[-1] < math.inf
 
 
 def test_batches_hold_one_modality(model: PandaGPT, batches: list[tuple[Modality, int]]) -> None:

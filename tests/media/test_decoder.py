@@ -11,6 +11,7 @@ from mmap import mmap
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -113,6 +114,23 @@ def test_a_decoder_lost_at_work_fails_its_file_alone(decoders: DecoderPool) -> N
     threading.Timer(0.02, os.killpg, (pid(decoders), signal.SIGKILL)).start()
     with pytest.raises(EngineFailure, match="decoder ended"):
         decoders.load(Modality.AUDIO, LONG_SOUND, OPTIONS)
+    decoders.load(Modality.IMU, b"1,2,3,4,5,6", OPTIONS)
+
+
+def test_a_child_that_others_kill_is_no_fault_of_its_file(decoders: DecoderPool) -> None:
+    """As a kernel short of memory does."""
+    decoders.load(Modality.IMU, b"1,2,3,4,5,6", OPTIONS)
+
+    def kill_child(parent: psutil.Process) -> None:
+        while not (children := parent.children()):
+            time.sleep(0.001)
+        children[0].kill()
+
+    killer = threading.Thread(target=kill_child, args=(psutil.Process(pid(decoders)),))
+    killer.start()
+    with pytest.raises(EngineFailure, match="decoder ended"):
+        decoders.load(Modality.AUDIO, LONG_SOUND, OPTIONS)
+    killer.join()
     decoders.load(Modality.IMU, b"1,2,3,4,5,6", OPTIONS)
 
 

@@ -4,16 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from pandagpt.api.serving import MEDIA, EmbeddingModel, ServedModel, Serving
+from pandagpt.engine import faults
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import Ready, Start
 from pandagpt.engine.supervisor import SupervisedEngine
 from pandagpt.errors import OperatorError
+from pandagpt.logs import get_logger
 from pandagpt.media.decoder import DecoderPool
 from pandagpt.media.limits import MediaLimits
 from pandagpt.model.adapter_folder import AdapterFolder, VariantSource
 from pandagpt.model.folder import ModelFacts, resolve_folder
-from pandagpt.settings import Settings
+from pandagpt.settings import Settings, injected_faults
+
+log = get_logger()
 
 
 def load_serving(settings: Settings) -> tuple[Serving, Ready]:
@@ -34,6 +38,7 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
             settings.max_num_seqs,
             settings.log_format,
             tuple(source for source, _ in variants),
+            _faults(),
         )
     )
     try:
@@ -70,9 +75,17 @@ def engine_config(settings: Settings) -> EngineConfig:
         max_request_seconds=settings.request_timeout_s,
         max_model_len=settings.max_model_len,
         prefix_cache_bytes=settings.prefix_cache_bytes,
+        step_timeout_seconds=settings.step_timeout_s,
         media_cache_bytes=settings.encoder_cache_bytes,
         num_threads=settings.threads or defaults.num_threads,
     )
+
+
+def _faults() -> str:
+    if text := injected_faults():
+        faults.parse(text)
+        log.warning("this server makes faults on purpose", faults=text)
+    return text
 
 
 def _served_model(settings: Settings, model: ModelFacts) -> ServedModel:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pandagpt import logs
+from pandagpt.engine import faults
 from pandagpt.engine.capacity import Capacity
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.messages import (
@@ -29,6 +30,7 @@ from pandagpt.engine.messages import (
     to_frame,
 )
 from pandagpt.engine.request import Event
+from pandagpt.engine.watchdog import Watchdog
 from pandagpt.engine.worker import Worker
 from pandagpt.errors import OperatorError, PandaError
 from pandagpt.frames import receive, send
@@ -37,6 +39,8 @@ from pandagpt.model.loader import load_model
 from pandagpt.model.pandagpt import PandaGPT
 
 WARM_UP_TIMEOUT_SECONDS = 600
+HUNG = 3
+"""The exit code of a process whose step took too long."""
 
 
 class EngineServer:
@@ -81,6 +85,9 @@ class EngineServer:
         self._worker.start()
         if not self._worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
             raise OperatorError("the engine did not start; the log says why")
+        if seconds := config.step_timeout_seconds:
+            Watchdog(self._worker.watches, seconds, partial(_leave, HUNG)).start()
+        faults.plan(start.faults)
         return Ready(capacity.max_model_len, capacity.rows, _hardware(place, config), str(capacity))
 
     def _capacity(self, model: PandaGPT, place: Placement) -> Capacity:

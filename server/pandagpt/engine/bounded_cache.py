@@ -32,3 +32,7 @@ class BoundedCache(Generic[Key, Value]):
         while self.num_bytes > self.max_bytes:
             _, oldest = self._values.popitem(last=False)
             self.num_bytes -= oldest.nbytes
+
+    def clear(self) -> None:
+        self._values.clear()
+        self.num_bytes = 0

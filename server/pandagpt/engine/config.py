@@ -11,9 +11,10 @@ class EngineConfig:
 
     `max_step_tokens` and, beside running streams, `max_step_seconds` bound one forward pass:
     a long prompt is read in chunks and never delays the answers that are being streamed by more.
-    `max_model_len` tokens are a prompt and its answer; None: as many as the model knows.
-    Who waits longer than `max_queue_seconds` for a row is refused; `max_queue_tokens` bounds the
-    prompts that wait, and `max_request_seconds` a request in all.
+    A step that takes more than `step_timeout_seconds` hangs (0: never); an engine in a process of
+    its own is then replaced. `max_model_len` tokens are a prompt and its answer; None: as many as
+    the model knows. Who waits longer than `max_queue_seconds` for a row is refused;
+    `max_queue_tokens` bounds the prompts that wait, and `max_request_seconds` a request in all.
     """
 
     max_rows: int = 32
@@ -23,6 +24,7 @@ class EngineConfig:
     max_request_seconds: float = 600.0
     max_step_tokens: int = 512
     max_step_seconds: float = 0.25
+    step_timeout_seconds: float = 300
     max_model_len: int | None = None
     max_encoder_batch: int = 8
     media_cache_bytes: int = 64 << 20

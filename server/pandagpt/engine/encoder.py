@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pandagpt.engine import faults
 from pandagpt.engine.bounded_cache import BoundedCache
 from pandagpt.engine.request import MediaInput
-from pandagpt.errors import EngineFailure, PandaError
+from pandagpt.engine.watchdog import Watch
+from pandagpt.errors import EngineFailure, Overloaded, PandaError
 from pandagpt.logs import get_logger
 from pandagpt.media.modality import Modality
+from pandagpt.model.device import is_out_of_memory
 from pandagpt.model.pandagpt import PandaGPT
 
 log = get_logger()
@@ -50,9 +53,11 @@ MediaCache = BoundedCache[MediaKey, Tensor]
 
 
 class Encoder:
-    def __init__(self, model: PandaGPT, max_batch: int) -> None:
+    def __init__(self, model: PandaGPT, max_batch: int, watch: Watch | None = None) -> None:
+        """`watch` is told of each batch."""
         self._model = model
         self._max_batch = max_batch
+        self._watch = watch or Watch("encoder")
 
     def encode(self, jobs: Sequence[EncodeJob]) -> Iterator[EncodedMedia]:
         """Yields batch by batch, so that no request waits for another's modality."""
@@ -67,6 +72,7 @@ class Encoder:
     def _encode_batch(self, jobs: list[EncodeJob]) -> list[EncodedMedia]:
         if not jobs:
             return []
+        self._watch.begin()
         started_at = perf_counter()
         try:
             rows = self._rows([job.media for job in jobs])
@@ -75,6 +81,8 @@ class Encoder:
                 return [encoded for job in jobs for encoded in self._encode_batch([job])]
             media = jobs[0].media
             return [EncodedMedia(jobs[0].key, _failure(media, error), media.modality)]
+        finally:
+            self._watch.end()
         seconds = (perf_counter() - started_at) / len(jobs)
         return [
             EncodedMedia(job.key, row, job.media.modality, seconds)
@@ -83,14 +91,20 @@ class Encoder:
 
     @torch.inference_mode()
     def _rows(self, media: list[MediaInput]) -> list[Tensor]:
+        faults.strike("encode")
         batch = np.stack([medium.array for medium in media])
         # On the host, which waits for them here: they may then be used on any thread's stream.
         rows_BE = self._model.embed_media(media[0].modality, batch).cpu()
+        faults.spoil("encode", rows_BE)
         if not rows_BE.isfinite().all():
             raise FloatingPointError("an embedding is not finite")
         return [row.clone() for row in rows_BE]
 
 
-def _failure(media: MediaInput, error: Exception) -> EngineFailure:
+def _failure(media: MediaInput, error: Exception) -> PandaError:
     log.error("media_encoding_failed", modality=media.modality.value, exc_info=error)
+    if is_out_of_memory(error):
+        return Overloaded(
+            f"There is no memory left to encode the {media.modality.value}. Try later."
+        )
     return EngineFailure(f"The {media.modality.value} could not be encoded. Try again.")

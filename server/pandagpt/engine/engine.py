@@ -11,6 +11,7 @@ from time import perf_counter
 import numpy as np
 from torch import Tensor
 
+from pandagpt.engine import faults
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
 from pandagpt.engine.grammar import CompiledGrammar
@@ -20,19 +21,27 @@ from pandagpt.engine.prefix_cache import PrefixCache
 from pandagpt.engine.request import Delta, EmbedRequest, Event, GenerateRequest, TokenLogprob
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
-from pandagpt.engine.scheduler import Chunk, Plan, Scheduler
+from pandagpt.engine.scheduler import Chunk, Plan, Restore, Scheduler
 from pandagpt.engine.sequence import Sequence
 from pandagpt.engine.stats import Stats
 from pandagpt.errors import EngineFailure, InvalidSchema, Overloaded, PandaError
 from pandagpt.logs import get_logger
+from pandagpt.model.device import is_out_of_memory
 
 log = get_logger()
+
+# A sequence that memory has no room for is put back into the queue so often.
+MAX_PUT_BACK = 2
 
 _Drawn = tuple[Sequence, int | None, Logprobs | None]
 
 
 def engine_failure() -> EngineFailure:
     return EngineFailure("The engine failed while it served this request. Try again.")
+
+
+def _no_memory() -> Overloaded:
+    return Overloaded("There is no memory left to serve this request. Try again later.", 5)
 
 
 class Engine:
@@ -195,8 +204,8 @@ class Engine:
             self._pace.forget()
         plan = self._scheduler.plan(self._pace.budget(self._scheduler.num_decodes))
         self._runner.move(plan.moves)
-        self._runner.restore(plan.restores)
-        chunks = [chunk for chunk in plan.chunks if self._begin(chunk, guilty)]
+        restores = {restore.row: restore for restore in plan.restores}
+        chunks = [c for c in plan.chunks if self._begin(c, restores.get(c.sequence.row), guilty)]
         self._in_flight = self._forward(Plan(plan.decodes, chunks, []), guilty)
 
     def _draw(self, guilty: dict[str, Exception]) -> list[_Drawn]:
@@ -225,19 +234,23 @@ class Engine:
         sequence.token_ids.append(token_id)
         return True
 
-    def _begin(self, chunk: Chunk, guilty: dict[str, Exception]) -> bool:
+    def _begin(
+        self, chunk: Chunk, restore: Restore[Tensor] | None, guilty: dict[str, Exception]
+    ) -> bool:
         job, choice = self._find(chunk.sequence)
         if choice.is_begun:
             return True
         request = job.request
         assert isinstance(request, GenerateRequest)
         try:
+            if restore:
+                self._runner.restore(restore)
             self._runner.begin(chunk.sequence, request, [job.rows[key] for key in job.keys])
         except Exception as error:
             guilty[request.request_id] = error
             return False
         choice.is_begun = True
-        if chunk.sequence.index == 0:
+        if chunk.sequence.index == 0 and not choice.num_put_back:
             seconds = perf_counter() - job.added_at
             self._stats.began(seconds, len(request.prompt), chunk.sequence.num_cached)
         return True
@@ -245,24 +258,26 @@ class Engine:
     def _forward(
         self, plan: Plan, guilty: dict[str, Exception]
     ) -> list[tuple[list[Sequence], Tensor]]:
-        """A pass that fails is repeated in halves until the guilty one is alone."""
+        """What of the plan could be computed."""
         if plan.is_empty:
             return []
+        start = perf_counter()
         try:
-            start = perf_counter()
             logits_BV = self._runner.forward(plan)
-            self._pace.launched(plan.num_tokens, start)
         except Exception as error:
-            if len(plan.decodes) + len(plan.chunks) > 1:
-                return [done for half in plan.halves() for done in self._forward(half, guilty)]
-            sequence = (plan.decodes + [chunk.sequence for chunk in plan.chunks])[0]
-            guilty[sequence.request_id] = error
-            return []
+            smaller = self._smaller(plan, error, guilty)
+        else:
+            self._pace.launched(plan.num_tokens, start)
+            return self._launched(plan, logits_BV)
+        return [done for part in smaller for done in self._forward(part, guilty)]
+
+    def _launched(self, plan: Plan, logits_BV: Tensor) -> list[tuple[list[Sequence], Tensor]]:
         sequences = plan.ending()
         plan.advance()
         for sequence in sequences:
+            self._runner.drop_prompt(sequence)
             if not sequence.token_ids:
-                self._prompt_is_read(sequence)
+                self._add_siblings(sequence)
         return [(sequences, logits_BV)] if sequences else []
 
     def _constrain(self, sequences: list[Sequence], guilty: dict[str, Exception]) -> None:
@@ -272,12 +287,45 @@ class Engine:
             if matcher is None:
                 continue
             try:
+                faults.strike("grammar")
                 self._runner.constrain(sequence, matcher.allowed())
             except Exception as error:
                 guilty[sequence.request_id] = error
 
-    def _prompt_is_read(self, sequence: Sequence) -> None:
+    def _smaller(
+        self, plan: Plan, error: Exception, guilty: dict[str, Exception]
+    ) -> list[Plan[Tensor]]:
+        """After a failed pass: halves, until the guilty one is alone."""
+        if is_out_of_memory(error):
+            # A traceback would keep the tensors of the pass that has failed.
+            return [self._lighter(plan, error.with_traceback(None), guilty)]
+        if len(plan.sequences) > 1:
+            return list(plan.halves())
+        guilty[plan.sequences[0].request_id] = error
+        return []
+
+    def _lighter(self, plan: Plan, error: Exception, guilty: dict[str, Exception]) -> Plan[Tensor]:
+        """The same pass without what was kept for reuse only; else without the newest."""
+        if self._prefixes.num_bytes:
+            self._prefixes.clear()
+            return plan
+        order = {request_id: number for number, request_id in enumerate(self._jobs)}
+        newest = max(plan.sequences, key=lambda one: (order[one.request_id], one.index))
+        self._put_back(newest, error, guilty)
+        return plan.without(newest)
+
+    def _put_back(self, sequence: Sequence, error: Exception, guilty: dict[str, Exception]) -> None:
+        choice = self._find(sequence)[1]
+        if choice.num_put_back == MAX_PUT_BACK:
+            guilty[sequence.request_id] = error
+            return
+        log.warning("out_of_memory", put_back=sequence.request_id)
+        choice.num_put_back += 1
+        choice.is_begun = False
         self._runner.drop_prompt(sequence)
+        self._runner.move(self._scheduler.put_back(sequence))
+
+    def _add_siblings(self, sequence: Sequence) -> None:
         if sequence.index == 0:
             siblings = self._jobs[sequence.request_id].choices[1:]
             self._scheduler.add_first([choice.sequence for choice in siblings])
@@ -336,10 +384,11 @@ class Engine:
         if isinstance(error, InvalidSchema):
             return self.fail(job.request.request_id, error)
         log.error("request_failed", request_id=job.request.request_id, exc_info=error)
+        answer = _no_memory() if is_out_of_memory(error) else engine_failure()
         for choice in job.choices:
             if choice.sequence.has_row:
                 self._runner.clear(choice.sequence.row)
-        return self.fail(job.request.request_id, engine_failure())
+        return self.fail(job.request.request_id, answer)
 
     def _retire(self, request_id: str, index: int) -> None:
         """A finished choice; its request may have failed in the same step by another."""

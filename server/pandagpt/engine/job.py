@@ -7,6 +7,7 @@ from time import perf_counter
 
 from torch import Tensor
 
+from pandagpt.engine import faults
 from pandagpt.engine.answer import Answer
 from pandagpt.engine.encoder import MediaKey
 from pandagpt.engine.grammar import Matcher
@@ -30,9 +31,11 @@ class Choice:
     answer: Answer
     random: random.Random
     is_begun: bool = False
+    num_put_back: int = 0
     matcher: Matcher | None = None
 
     def append(self, token_id: int, logprob: TokenLogprob | None) -> Delta:
+        faults.strike("text")
         delta = self.answer.append(token_id, logprob, self._completes(token_id))
         if len(self.sequence.token_ids) == 1 and self.sequence.num_cached:
             delta = replace(delta, cached_tokens=self.sequence.num_cached)

@@ -41,7 +41,7 @@ class Start:
     still be `auto`.
 
     `max_rows` None: as many as memory has room for and as pay; `config`'s number is not used.
-    `variants` are other models on the same weights.
+    `variants` are other models on the same weights; `faults` are for tests, see the module.
     """
 
     folder: str
@@ -52,6 +52,7 @@ class Start:
     max_rows: int | None = None
     log_format: LogFormat = "auto"
     variants: tuple[VariantSource, ...] = ()
+    faults: str = ""
 
 
 @dataclass(frozen=True, slots=True)

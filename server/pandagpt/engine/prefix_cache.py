@@ -46,6 +46,9 @@ class PrefixCache(Generic[Block]):
     def num_bytes(self) -> int:
         return self._blocks.num_bytes
 
+    def clear(self) -> None:
+        self._blocks.clear()
+
     def find(self, trail: Trail, most_tokens: int) -> list[Block]:
         """The blocks that `trail` begins with, at most `most_tokens` tokens of them."""
         digests = trail.digests()[: most_tokens // BLOCK_TOKENS]

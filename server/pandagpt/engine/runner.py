@@ -8,6 +8,7 @@ from collections.abc import Sequence as Sequences
 import torch
 from torch import Tensor
 
+from pandagpt.engine import faults
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.grammar import Allowed
 from pandagpt.engine.prefix_cache import BLOCK_TOKENS
@@ -48,18 +49,27 @@ class Runner:
     def begin(
         self, sequence: Sequence, request: GenerateRequest, embeddings: Sequences[Tensor]
     ) -> None:
-        """`embeddings` are those of the request's media, as the encoders gave them."""
-        prompt, params, name = request.prompt, request.params, request.model
-        slots = {position for position, _ in prompt.slots}
-        ids = [t for i, t in enumerate(prompt.token_ids) if i not in slots]
-        end_ids = (self._model.tokenizer.eos_id, *params.stop_token_ids)
-        state = new_state(params, end_ids, ids, self.vocab_size, self._model.device)
+        """`embeddings` are those of the request's media, as the encoders gave them.
+
+        A sequence that begins again keeps its state, and reads its tokens behind the prompt.
+        """
+        name = request.model
+        state = self._states.get(sequence) or self._new_state(request)
         pairs = zip(request.media, embeddings, strict=True)
         rows = [row * self._model.gain_of(medium.modality, name) for medium, row in pairs]
-        self._prompts[sequence] = self._model.embed_prompt(prompt, rows, name)
+        prompt_LD = self._model.embed_prompt(request.prompt, rows, name)
+        if sequence.token_ids:
+            prompt_LD = torch.cat([prompt_LD, self._embed_ids(sequence.token_ids)])
+        self._prompts[sequence] = prompt_LD
         self._states[sequence] = state
         if name:
             self._differences[sequence] = self._model.variants[name].difference
+
+    def _new_state(self, request: GenerateRequest) -> SamplerState:
+        slots = {position for position, _ in request.prompt.slots}
+        ids = [t for i, t in enumerate(request.prompt.token_ids) if i not in slots]
+        end_ids = (self._model.tokenizer.eos_id, *request.params.stop_token_ids)
+        return new_state(request.params, end_ids, ids, self.vocab_size, self._model.device)
 
     def constrain(self, sequence: Sequence, allowed: Allowed) -> None:
         """Of all tokens only these may be sampled next."""
@@ -88,11 +98,10 @@ class Runner:
         """A copy of block `block` of a row, for the prefix cache."""
         return self._cache.save(row, block * BLOCK_TOKENS, BLOCK_TOKENS)
 
-    def restore(self, restores: Sequences[Restore[Tensor]]) -> None:
-        for restore in restores:
-            self._cache.reserve(len(restore.blocks) * BLOCK_TOKENS)
-            for number, block in enumerate(restore.blocks):
-                self._cache.restore(restore.row, number * BLOCK_TOKENS, block)
+    def restore(self, restore: Restore[Tensor]) -> None:
+        self._cache.reserve(len(restore.blocks) * BLOCK_TOKENS)
+        for number, block in enumerate(restore.blocks):
+            self._cache.restore(restore.row, number * BLOCK_TOKENS, block)
 
     def clear(self, row: int) -> None:
         """Masked positions are multiplied by zero, which NaN would survive."""
@@ -101,6 +110,7 @@ class Runner:
     @torch.inference_mode()
     def forward(self, plan: Plan) -> Tensor:
         """Logits [rows, V] of every decode and of every chunk that ends its prompt, in order."""
+        faults.strike("step")
         num_decodes = len(plan.decodes)
         positions = [s.num_computed for s in plan.decodes]
         for chunk in plan.chunks:
@@ -117,12 +127,15 @@ class Runner:
         if plan.chunks:
             last = torch.tensor(_last_positions(plan), dtype=torch.int64)
             hidden_NH = hidden_NH[sent(last, hidden_NH.device)]
-        return self._llama.logits(hidden_NH)
+        logits_BV = self._llama.logits(hidden_NH)
+        faults.spoil("step", logits_BV)
+        return logits_BV
 
     @torch.inference_mode()
     def sample(
         self, logits_BV: Tensor, sequences: list[Sequence], uniforms: list[float]
     ) -> Sampled:
+        faults.strike("sample")
         states = [self._states[sequence] for sequence in sequences]
         sampled = sample(logits_BV, states, uniforms)
         for state, token_id in zip(states, sampled.token_ids, strict=True):

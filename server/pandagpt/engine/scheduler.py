@@ -75,10 +75,21 @@ class Plan(Generic[Block]):
             chunk.sequence.num_computed += chunk.length
 
     def halves(self) -> tuple["Plan[Block]", "Plan[Block]"]:
-        """The same work in two plans; decodes become chunks, which may stand in any row."""
-        chunks = [Chunk(sequence, 1) for sequence in self.decodes] + self.chunks
+        """The same work in two plans."""
+        chunks = self._as_chunks()
         middle = len(chunks) // 2
         return Plan([], chunks[:middle], []), Plan([], chunks[middle:], [])
+
+    def without(self, sequence: Sequence) -> "Plan[Block]":
+        return Plan([], [chunk for chunk in self._as_chunks() if chunk.sequence != sequence], [])
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        return self.decodes + [chunk.sequence for chunk in self.chunks]
+
+    def _as_chunks(self) -> list[Chunk]:
+        """Decodes too, so that they may stand in any row."""
+        return [Chunk(sequence, 1) for sequence in self.decodes] + self.chunks
 
 
 class Scheduler(Generic[Block]):
@@ -91,6 +102,7 @@ class Scheduler(Generic[Block]):
         self, max_rows: int, max_step_tokens: int, prefixes: PrefixCache[Block] | None = None
     ) -> None:
         self.max_rows = max_rows
+        self._max_rows_now = max_rows
         self.max_step_tokens = max_step_tokens
         self._prefixes = prefixes
         self.waiting: deque[Sequence] = deque()
@@ -114,7 +126,7 @@ class Scheduler(Generic[Block]):
         budget = min(max_tokens or self.max_step_tokens, self.max_step_tokens) - len(decodes)
         for sequence in self.rows[len(decodes) :]:
             budget -= self._plan_chunk(sequence, budget, plan)
-        while self.waiting and budget > 0 and len(self.rows) < self.max_rows:
+        while self.waiting and budget > 0 and len(self.rows) < self._max_rows_now:
             budget -= self._plan_chunk(self._admit(plan), budget, plan)
         return plan
 
@@ -124,6 +136,7 @@ class Scheduler(Generic[Block]):
             if sequence in self.waiting:
                 self.waiting.remove(sequence)
             return []
+        self._max_rows_now = self.max_rows
         moves = []
         hole = sequence.row
         while (follower := self._follower(hole)) is not None:
@@ -132,6 +145,14 @@ class Scheduler(Generic[Block]):
             self.rows[follower.row] = follower
         self.rows.pop()
         sequence.row = NO_ROW
+        return moves
+
+    def put_back(self, sequence: Sequence) -> list[Move]:
+        """From its row to the front of the queue, until another one that runs has left."""
+        moves = self.free(sequence)
+        sequence.start_again()
+        self.waiting.appendleft(sequence)
+        self._max_rows_now = max(1, len(self.rows))
         return moves
 
     def _admit(self, plan: Plan[Block]) -> Sequence:
@@ -161,7 +182,7 @@ class Scheduler(Generic[Block]):
 
     def _donor(self, sequence: Sequence) -> Sequence | None:
         """A running choice of the same request: its row begins with the same prompt."""
-        if sequence.index == 0:
+        if sequence.index == 0 or sequence.token_ids:
             return None
         same = (other for other in self.rows if other.request_id == sequence.request_id)
         return next((other for other in same if other.is_prefilled), None)

@@ -15,6 +15,7 @@ class Sequence:
     """`num_computed` positions of prompt and tokens have their keys and values in `row`;
     `num_cached` of them came from the prefix cache. `trail` says what the prompt consists of.
     `queued_at`, of a monotonic clock in seconds, is for whoever asks how long it has waited.
+    One that was put back reads the tokens it had, `num_reread`, as the end of its prompt.
     """
 
     request_id: str
@@ -23,6 +24,7 @@ class Sequence:
     row: int = NO_ROW
     num_computed: int = 0
     num_cached: int = 0
+    num_reread: int = 0
     trail: Trail = field(default_factory=lambda: Trail("", []))
     token_ids: list[int] = field(default_factory=list)
     caller: str = ""
@@ -35,3 +37,9 @@ class Sequence:
     @property
     def is_prefilled(self) -> bool:
         return self.num_computed >= self.prompt_length
+
+    def start_again(self) -> None:
+        """Its row is lost: prompt and tokens are to be read anew, after which it goes on."""
+        self.prompt_length += len(self.token_ids) - self.num_reread
+        self.num_reread = len(self.token_ids)
+        self.num_computed = self.num_cached = 0

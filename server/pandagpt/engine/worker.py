@@ -20,6 +20,7 @@ from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import EmbedRequest, Event, GenerateRequest, SamplingParams
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.stats import Stats
+from pandagpt.engine.watchdog import Watch
 from pandagpt.errors import PandaError
 from pandagpt.logs import get_logger
 from pandagpt.model.pandagpt import PandaGPT
@@ -28,6 +29,8 @@ from pandagpt.model.transfer import own_stream
 
 log = get_logger()
 
+# A batch of films is 50 times the work of a long prompt's chunk, and comes once for all of them.
+ENCODER_PATIENCE = 10.0
 REPORT_SECONDS = 0.5
 
 
@@ -65,8 +68,16 @@ class Worker:
             _thread(self._run_encoder, "encoder"),
             _thread(self._run_compiler, "grammars"),
         ]
+        self._step_watch = Watch("engine")
+        self._encode_watch = Watch("encoder", ENCODER_PATIENCE)
+        self._compile_watch = Watch("grammars")
         self._has_started = threading.Event()
         self._is_warm = False
+
+    @property
+    def watches(self) -> tuple[Watch, ...]:
+        """What each thread is at."""
+        return self._step_watch, self._encode_watch, self._compile_watch
 
     def start(self) -> None:
         for thread in self._threads:
@@ -108,6 +119,7 @@ class Worker:
         self._has_started.set()
         while True:
             messages = self._receive(wait=not engine.has_work)
+            self._step_watch.begin()
             if any(isinstance(message, Shutdown) for message in messages):
                 return
             try:
@@ -119,6 +131,8 @@ class Worker:
                 events = engine.all_failed(engine_failure())
                 runner.reset()
                 engine = Engine(runner, self._config)
+            # To wait for a reader of what is posted is not to hang.
+            self._step_watch.end()
             if events:
                 self._post(events)
             self._report_if_due(engine)
@@ -165,7 +179,7 @@ class Worker:
 
     def _run_encoder(self) -> None:
         torch.set_num_threads(self._config.num_threads)
-        encoder = Encoder(self._model, self._config.max_encoder_batch)
+        encoder = Encoder(self._model, self._config.max_encoder_batch, self._encode_watch)
         # Nothing else may touch a GPU while the engine captures its steps.
         self._has_started.wait()
         with own_stream(self._model.device, goes_first=False):
@@ -185,7 +199,9 @@ class Worker:
 
     def _run_compiler(self) -> None:
         while isinstance(job := self._compiler_inbox.get(), CompileJob):
+            self._compile_watch.begin()
             self._inbox.put(self._compile(job))
+            self._compile_watch.end()
 
     def _compile(self, job: CompileJob) -> CompiledGrammar:
         try:

@@ -62,9 +62,12 @@ def _run_child(job: Job, data: bytes, shared: mmap) -> Reply:
             if pid == 0:
                 _live(theirs, job, data, shared)
         frame = receive(ours)
-    _, status = os.waitpid(pid, 0)
-    reply = _checked(frame) if frame else None
-    return reply or _obituary(status, job.limits)
+    _, status, used = os.wait4(pid, 0)
+    if reply := _checked(frame) if frame else None:
+        return reply
+    if os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
+        _leave_if_killed_by_others(used.ru_utime + used.ru_stime, job.limits)
+    return _obituary(status, job.limits)
 
 
 def _checked(frame: Frame) -> Reply | None:
@@ -74,6 +77,12 @@ def _checked(frame: Frame) -> Reply | None:
     except ValueError:
         return None
     return None if isinstance(message, Job) else message
+
+
+def _leave_if_killed_by_others(cpu_seconds: float, limits: MediaLimits) -> None:
+    """By a system short of memory, say: no fault of the file, which so learns of a lost decoder."""
+    if cpu_seconds < math.ceil(limits.max_decode_seconds):
+        os._exit(1)
 
 
 def _obituary(status: int, limits: MediaLimits) -> Reply:

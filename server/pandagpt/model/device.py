@@ -46,6 +46,12 @@ def free_memory(device: str) -> int:
     return psutil.virtual_memory().available
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """On a CPU torch raises a RuntimeError of these words."""
+    is_named_so = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_named_so or "can't allocate memory" in str(error)
+
+
 def _cpu_weights(device: str, dtype: str, quantization: str) -> CpuWeights | None:
     can_compile = device == "cpu" and dtype == "float32" and library() is not None
     if can_compile:
