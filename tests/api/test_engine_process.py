@@ -53,21 +53,24 @@ def test_the_server_never_loads_torch(golden_bundle: Path) -> None:
     assert done.stdout.splitlines() == ["200", "200", "loaded:"], done.stderr
 
 
+def kill(engine: EngineClient) -> None:
+    assert isinstance(engine._link, SupervisedEngine)
+    engine._link._process._process.kill()
+
+
 @pytest.fixture
-def engines() -> list[SupervisedEngine]:
+def engines() -> list[EngineClient]:
     return []
 
 
 @pytest.fixture
-def url(golden_bundle: Path, engines: list[SupervisedEngine]) -> Iterator[str]:
+def url(golden_bundle: Path, engines: list[EngineClient]) -> Iterator[str]:
     settings = Settings(model=str(golden_bundle), threads=1)
 
     def load() -> Any:
         loaded, _ = load_serving(settings)
         assert isinstance(loaded.engine, EngineClient)
-        link = loaded.engine._link
-        assert isinstance(link, SupervisedEngine)
-        engines.append(link)
+        engines.append(loaded.engine)
         return loaded
 
     with serving(settings, load) as url:
@@ -75,14 +78,14 @@ def url(golden_bundle: Path, engines: list[SupervisedEngine]) -> Iterator[str]:
 
 
 def test_a_killed_engine_ends_its_streams_and_nothing_else(
-    url: str, engines: list[SupervisedEngine]
+    url: str, engines: list[EngineClient]
 ) -> None:
     with httpx.Client(base_url=url, timeout=30) as client:
         with client.stream("POST", CHAT, json=LONG) as response:
             lines = response.iter_lines()
             while '"content":""' in (line := next(lines)) or not line:
                 pass
-            engines[0]._process._process.kill()
+            kill(engines[0])
             killed_at = time.perf_counter()
             rest = [line for line in lines if line]
         assert time.perf_counter() - killed_at < 2
@@ -129,13 +132,14 @@ def test_streams_end_before_the_server_does(
     assert "Traceback" not in err
 
 
-def test_whole_answers_outlive_a_killed_engine(url: str, engines: list[SupervisedEngine]) -> None:
+def test_whole_answers_outlive_a_killed_engine(url: str, engines: list[EngineClient]) -> None:
     body = {**LONG, "stream": False, "temperature": 0}
     with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(16) as pool:
         expected = client.post(CHAT, json=body).json()["choices"]
         asked = [pool.submit(client.post, CHAT, json=body) for _ in range(16)]
-        time.sleep(0.1)
-        engines[0]._process._process.kill()
+        # Who comes later is refused; those that were accepted are answered.
+        wait_until(lambda: engines[0].num_requests + sum(each.done() for each in asked) == 16)
+        kill(engines[0])
         answers = [future.result() for future in asked]
     assert [answer.status_code for answer in answers] == [200] * 16
     assert all(answer.json()["choices"] == expected for answer in answers)
