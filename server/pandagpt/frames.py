@@ -30,21 +30,9 @@ def send(sock: socket.socket, frame: Frame) -> None:
     lengths = struct.pack(f"<{len(frame.buffers)}Q", *map(len, frame.buffers))
     rest = len(lengths) + len(frame.header) + sum(map(len, frame.buffers))
     prefix = _PREFIX.pack(frame.kind, len(frame.buffers), len(frame.header), rest)
-    _send_all(sock, b"".join((prefix, lengths, frame.header)))
+    send_all(sock, b"".join((prefix, lengths, frame.header)))
     for buffer in frame.buffers:
-        _send_all(sock, buffer)
-
-
-def _send_all(sock: socket.socket, data: Buffer) -> None:
-    """Blocks on a non-blocking socket too: uvloop makes every socket so that it watches."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[sock.send(rest) :]
-        except BlockingIOError:
-            writable = select.poll()
-            writable.register(sock, select.POLLOUT)
-            writable.poll()
+        send_all(sock, buffer)
 
 
 def receive(sock: socket.socket) -> Frame | None:
@@ -84,10 +72,29 @@ def _read(read: Callable[[int], Buffer]) -> Frame:
 def _receive_exactly(sock: socket.socket, num_bytes: int) -> memoryview:
     # Not a bytearray: filling a film's 18 MB with zeros takes longer than receiving them.
     data = np.empty(num_bytes, np.uint8).data
-    rest = data
+    receive_into(sock, data)
+    return data
+
+
+def send_all(sock: socket.socket, data: Buffer) -> None:
+    """Bytes without a frame around them, whose number both sides know.
+
+    Blocks on a non-blocking socket too: uvloop makes every socket so that it watches.
+    """
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[sock.send(rest) :]
+        except BlockingIOError:
+            writable = select.poll()
+            writable.register(sock, select.POLLOUT)
+            writable.poll()
+
+
+def receive_into(sock: socket.socket, rest: memoryview) -> None:
+    """Fills it. Raises EOFError when the other side has gone."""
     while rest:
         received = sock.recv_into(rest)
         if not received:
             raise EOFError
         rest = rest[received:]
-    return data

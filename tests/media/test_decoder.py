@@ -1,5 +1,6 @@
 """Files decoded elsewhere: the same arrays and errors, and nothing that a file does gets out."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -21,7 +22,7 @@ from pandagpt.frames import Frame, send
 from pandagpt.media import __main__ as child
 from pandagpt.media import decoder
 from pandagpt.media.decoder import DecoderPool
-from pandagpt.media.job import MEMORY_BYTES, Broken, Decoded, Job, Refused, Reply
+from pandagpt.media.job import MEMORY_BYTES, Broken, Decoded, Job, Refused, Reply, to_frame
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import load
 from pandagpt.media.modality import Modality
@@ -163,7 +164,11 @@ def run_child(monkeypatch: pytest.MonkeyPatch, takeover: Takeover) -> Reply:
     """Of this process, with `takeover` in place of the loader."""
     monkeypatch.setattr(child, "load", takeover)
     job = Job(Modality.IMU, OPTIONS, replace(LIMITS, max_decode_seconds=0.1))
-    return child._run_child(job, b"data", mmap(-1, MEMORY_BYTES))
+    one = child.Child(mmap(-1, MEMORY_BYTES))
+    try:
+        return one.run(to_frame(job, b"data"), job.limits)
+    finally:
+        one.end()
 
 
 def test_it_may_decode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +196,26 @@ def test_what_was_open_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         reply = run_child(monkeypatch, lambda *_: os.write(secret.fileno(), b"x"))
     assert isinstance(reply, Broken)
     assert "Bad file descriptor" in reply.detail
+
+
+def test_what_it_leaves_behind_reaches_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of its own outlives it, with all that it has."""
+    shared = mmap(-1, MEMORY_BYTES)
+
+    def leave_a_writer(*_: object) -> np.ndarray:
+        if os.fork() == 0:
+            with contextlib.suppress(BaseException):
+                shared[:4] = b"evil"
+            os._exit(0)
+        time.sleep(0.05)
+        return np.ones((6, 2000), np.float32)
+
+    monkeypatch.setattr(child, "load", leave_a_writer)
+    one = child.Child(shared)
+    job = Job(Modality.IMU, OPTIONS, LIMITS)
+    assert one.run(to_frame(job, b"data"), LIMITS) == Decoded(Modality.IMU)
+    one.end()
+    assert np.frombuffer(shared, np.float32, 12_000).min() == 1
 
 
 def test_it_crashes_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from pandagpt.engine import faults
 from pandagpt.engine.config import EngineConfig
-from pandagpt.engine.encoder import EncodedMedia, EncodeJob, MediaCache, MediaKey
+from pandagpt.engine.encoder import EncodedMedia, EncodeJob
 from pandagpt.engine.grammar import CompiledGrammar
 from pandagpt.engine.job import Choice, Job, new_job
+from pandagpt.engine.media_table import MediaTable
 from pandagpt.engine.pace import Pace
 from pandagpt.engine.prefix_cache import PrefixCache
 from pandagpt.engine.request import Delta, EmbedRequest, Event, GenerateRequest, TokenLogprob
@@ -53,8 +54,7 @@ class Engine:
         self._prefixes: PrefixCache[Tensor] = PrefixCache(config.prefix_cache_bytes)
         self._scheduler = Scheduler(config.max_rows, config.max_step_tokens, self._prefixes)
         self._pace = Pace(config.max_step_seconds, config.max_step_tokens)
-        self._media = MediaCache(config.media_cache_bytes)
-        self._encoding: dict[MediaKey, tuple[EncodeJob, list[Job]]] = {}
+        self._media = MediaTable(config.media_cache_bytes)
         self._jobs: dict[str, Job] = {}
         self._in_flight: list[tuple[list[Sequence], Tensor]] = []
         self._max_queue_seconds = config.max_queue_seconds
@@ -90,18 +90,12 @@ class Engine:
         return needed, self._start_if_ready(job)
 
     def add_media(self, encoded: EncodedMedia) -> list[Event]:
-        _, jobs = self._encoding.pop(encoded.key, (None, []))
+        jobs = self._media.arrived(encoded)
         if isinstance(encoded.row, PandaError):
-            return [
-                event for job in jobs for event in self.fail(job.request.request_id, encoded.row)
-            ]
+            ids = [job.request.request_id for job in jobs]
+            return [event for one in ids for event in self.fail(one, encoded.row)]
         self._stats.encoder_seconds.append((encoded.modality, encoded.seconds))
-        self._media.put(encoded.key, encoded.row)
-        events = []
-        for job in jobs:
-            job.rows[encoded.key] = encoded.row
-            events += self._start_if_ready(job)
-        return events
+        return [event for job in jobs for event in self._start_if_ready(job)]
 
     def add_grammar(self, compiled: CompiledGrammar) -> list[Event]:
         if (job := self._jobs.get(compiled.request_id)) is None:
@@ -117,13 +111,7 @@ class Engine:
         """Its rows are free for the next step; nothing more is said of it."""
         if (job := self._jobs.pop(request_id, None)) is None:
             return
-        for key in set(job.keys) & self._encoding.keys():
-            encode_job, waiting = self._encoding[key]
-            if job in waiting:
-                waiting.remove(job)
-            if not waiting:
-                encode_job.is_wanted = False
-                del self._encoding[key]
+        self._media.forget(job)
         for choice in job.choices:
             self._release(choice)
 
@@ -159,15 +147,7 @@ class Engine:
     # -- joining
 
     def _find_media(self, job: Job) -> list[EncodeJob]:
-        needed = []
-        for key, medium in dict(zip(job.keys, job.request.media, strict=True)).items():
-            if (row := self._media.get(key)) is not None:
-                job.rows[key] = row
-                continue
-            if key not in self._encoding:
-                self._encoding[key] = (EncodeJob(key, medium), [])
-                needed.append(self._encoding[key][0])
-            self._encoding[key][1].append(job)
+        needed = self._media.find(job)
         num_asked = len(set(job.keys))
         self._stats.media_queries += num_asked
         self._stats.media_hits += num_asked - len(needed)

@@ -24,7 +24,7 @@ import numpy as np
 import PIL.Image
 
 from pandagpt.errors import MediaTooLarge, RequestError
-from pandagpt.frames import Frame, receive, send
+from pandagpt.frames import Buffer, Frame, receive, receive_into, send, send_all
 from pandagpt.media.job import (
     MEMORY_BYTES,
     Broken,
@@ -36,47 +36,74 @@ from pandagpt.media.job import (
     to_frame,
 )
 from pandagpt.media.limits import MediaLimits
-from pandagpt.media.loader import load, modality_of
+from pandagpt.media.loader import array_bytes, load, modality_of
 
+SEND_BUFFER_BYTES = 1 << 20
 _TOO_SLOW = (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL)
 
 
 def serve(channel: socket.socket, shared: mmap) -> None:
     """Returns when the other side has gone."""
-    while (frame := receive(channel)) is not None:
+    while True:
+        child = Child(shared)
+        if (frame := receive(channel)) is None:
+            return
         job = from_frame(frame)
         assert isinstance(job, Job)
         try:
-            send(channel, to_frame(_run_child(job, bytes(frame.buffers[0]), shared)))
+            send(channel, to_frame(child.run(frame, job.limits)))
         except OSError:
             return
+        child.end()
         # Its bytes must not stay until the next file comes.
         del frame
 
 
-def _run_child(job: Job, data: bytes, shared: mmap) -> Reply:
-    ours, theirs = socket.socketpair()
-    with ours:
+class Child:
+    """Forked before its file is there: none waits for a fork.
+
+    It has no part in the shared memory: its array comes over its socket, so whatever it may leave
+    behind changes nobody else's.
+    """
+
+    def __init__(self, shared: mmap) -> None:
+        self._shared = shared
+        self._channel, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         with theirs:
-            pid = os.fork()
-            if pid == 0:
-                _live(theirs, job, data, shared)
-        frame = receive(ours)
-    _, status, used = os.wait4(pid, 0)
-    if reply := _checked(frame) if frame else None:
-        return reply
-    if os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
-        _leave_if_killed_by_others(used.ru_utime + used.ru_stime, job.limits)
-    return _obituary(status, job.limits)
+            self._pid = os.fork()
+            if self._pid == 0:
+                _live(theirs, shared)
 
+    def run(self, job: Frame, limits: MediaLimits) -> Reply:
+        with suppress(OSError):  # it has been killed meanwhile; its status tells
+            send(self._channel, job)
+        if reply := self._reply():
+            return reply
+        _, status, used = os.wait4(self._pid, 0)
+        self._pid = 0
+        if os.waitstatus_to_exitcode(status) == -signal.SIGKILL:
+            _leave_if_killed_by_others(used.ru_utime + used.ru_stime, limits)
+        return _obituary(status, limits)
 
-def _checked(frame: Frame) -> Reply | None:
-    """A hostile file may have taken over the child: of what it says only the type is trusted."""
-    try:
-        message = from_frame(frame)
-    except ValueError:
-        return None
-    return None if isinstance(message, Job) else message
+    def end(self) -> None:
+        """Who has answered has nothing more to do."""
+        self._channel.close()
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+    def _reply(self) -> Reply | None:
+        """A hostile file may have taken it over: of what it says only the type is trusted."""
+        frame = receive(self._channel)
+        try:
+            message = from_frame(frame) if frame else None
+            if isinstance(message, Decoded):
+                with memoryview(self._shared)[: array_bytes(message.modality)] as array:
+                    receive_into(self._channel, array)
+        except (ValueError, EOFError, OSError):
+            return None
+        return None if isinstance(message, Job) else message
 
 
 def _leave_if_killed_by_others(cpu_seconds: float, limits: MediaLimits) -> None:
@@ -100,43 +127,54 @@ def _obituary(status: int, limits: MediaLimits) -> Reply:
 # -- in the child
 
 
-def _live(channel: socket.socket, job: Job, data: bytes, shared: mmap) -> NoReturn:
+def _live(channel: socket.socket, shared: mmap) -> NoReturn:
     try:
-        enter_sandbox(channel.fileno(), job.limits)
-        send(channel, to_frame(_decode(job, data, shared)))
+        num_bytes = _address_space()
+        shared.close()
+        enter_sandbox(channel.fileno())
+        if (frame := receive(channel)) is not None:
+            job, data = from_frame(frame), bytes(frame.buffers[0])
+            assert isinstance(job, Job)
+            _limit_use(job.limits, num_bytes + 2 * len(data))
+            reply, array = _decode(job, data)
+            send(channel, to_frame(reply))
+            send_all(channel, array)
         os._exit(0)
     finally:
         os._exit(1)
 
 
-def _decode(job: Job, data: bytes, shared: mmap) -> Reply:
+def _decode(job: Job, data: bytes) -> tuple[Reply, Buffer]:
     try:
         modality = job.modality or modality_of(data)
         array = load(modality, data, job.options, job.limits)
     except RequestError as error:
-        return Refused.by(error)
+        return Refused.by(error), b""
     except MemoryError:
         megabytes = job.limits.max_decode_bytes // 2**20
         message = f"Decoding needs more memory than {megabytes} MB. Send a smaller file."
-        return Refused.by(MediaTooLarge(message))
+        return Refused.by(MediaTooLarge(message)), b""
     except Exception as error:
-        return Broken(f"{type(error).__name__}: {error}"[:500])
-    np.frombuffer(shared, np.float32, array.size).reshape(array.shape)[:] = array
-    return Decoded(modality)
+        return Broken(f"{type(error).__name__}: {error}"[:500]), b""
+    return Decoded(modality), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def enter_sandbox(channel: int, limits: MediaLimits) -> None:
+def enter_sandbox(channel: int) -> None:
     """No way back. What is open already is closed, except the channel."""
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)
     os.closerange(3, channel)
     os.closerange(channel + 1, 1 << 16)
-    seconds = math.ceil(limits.max_decode_seconds)
-    _limit(resource.RLIMIT_CPU, seconds, seconds + 1)
-    _limit(resource.RLIMIT_AS, _address_space() + limits.max_decode_bytes)
     _limit(resource.RLIMIT_NOFILE, 0)
     _limit(resource.RLIMIT_CORE, 0)
+
+
+def _limit_use(limits: MediaLimits, num_bytes: int) -> None:
+    """`num_bytes` of address space are in use already."""
+    seconds = math.ceil(limits.max_decode_seconds)
+    _limit(resource.RLIMIT_CPU, seconds, seconds + 1)
+    _limit(resource.RLIMIT_AS, num_bytes + limits.max_decode_bytes)
     # The kernel's own clock: it also ends what hangs inside a library.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, limits.max_decode_wall_seconds)
