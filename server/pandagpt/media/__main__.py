@@ -50,6 +50,8 @@ def serve(channel: socket.socket, shared: mmap) -> None:
             return
         job = from_frame(frame)
         assert isinstance(job, Job)
+        if not child.is_alive:
+            child = Child(shared)
         try:
             send(channel, to_frame(child.run(frame, job.limits)))
         except OSError:
@@ -74,6 +76,14 @@ class Child:
             self._pid = os.fork()
             if self._pid == 0:
                 _live(theirs, shared)
+
+    @property
+    def is_alive(self) -> bool:
+        """False for one that was killed while it waited."""
+        if self._pid and os.waitpid(self._pid, os.WNOHANG) != (0, 0):
+            self._pid = 0
+            self.end()
+        return self._pid != 0
 
     def run(self, job: Frame, limits: MediaLimits) -> Reply:
         with suppress(OSError):  # it has been killed meanwhile; its status tells
@@ -135,7 +145,8 @@ def _live(channel: socket.socket, shared: mmap) -> NoReturn:
         if (frame := receive(channel)) is not None:
             job, data = from_frame(frame), bytes(frame.buffers[0])
             assert isinstance(job, Job)
-            _limit_use(job.limits, num_bytes + 2 * len(data))
+            del frame
+            _limit_use(job.limits, num_bytes + len(data))
             reply, array = _decode(job, data)
             send(channel, to_frame(reply))
             send_all(channel, array)
