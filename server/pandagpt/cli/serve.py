@@ -3,6 +3,7 @@
 import gc
 import signal
 import socket
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 KEEP_ALIVE_SECONDS = 75
 # What is still open after the drain has been told so; whoever does not take it is left.
 LAST_SECONDS = 2
+# How long a thread that reads a large body may keep the event loop waiting, each time; Python's
+# own 5 ms add up to pauses that a stream's reader sees.
+SWITCH_SECONDS = 0.0005
 DEFAULTS = Settings()
 
 
@@ -74,6 +78,7 @@ def _run(settings: Settings, listener: socket.socket) -> None:
         # 50 ms, in which no stream got anything.
         gc.collect()
         gc.freeze()
+        sys.setswitchinterval(SWITCH_SECONDS)
         has_key, reads_media = bool(settings.api_keys), bool(serving.model.modalities)
         models = [model.id for model in serving.chat_models]
         show_welcome(url, models, ready, has_key=has_key, reads_media=reads_media)
