@@ -122,7 +122,11 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
             continue
         if (instead := state.instead_of(best_id)) is not None:
             token_ids[row] = instead
-        elif not (state.is_plain and state.allows(best_id)):
+        elif state.is_plain and state.allows(best_id):
+            continue
+        elif (best_allowed := _best_allowed(logits_BV[row], state)) is not None:
+            token_ids[row] = best_allowed
+        else:
             group.append(row)
     if group:
         chosen = _sample_group(
@@ -131,6 +135,14 @@ def sample(logits_BV: Tensor, states: list[SamplerState], uniforms: list[float])
         for position, token_id in zip(group, chosen, strict=True):
             token_ids[position] = token_id
     return Sampled(token_ids, _logprobs(logits_BV, states, token_ids))
+
+
+def _best_allowed(logits_V: Tensor, state: SamplerState) -> int | None:
+    """Of a row that only its grammar holds back. None: another way is quicker, or needed."""
+    if logits_V.is_cuda or state.allowed is None or not state.is_plain or state.banned_ids:
+        return None
+    ids = np.flatnonzero(state.allowed.mask_V)
+    return int(ids[logits_V.float().numpy()[ids].argmax()]) if len(ids) else None
 
 
 def _sample_group(

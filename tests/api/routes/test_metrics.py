@@ -68,7 +68,10 @@ def own_client(golden_bundle: Path) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def counter(own_client: httpx.Client) -> Counter:
+    """After one answer of which the engine too has told all."""
+    first = Counter(own_client)
     own_client.post(CHAT, json=TEN_TOKENS)
+    first.wait_for(("request_queue_time_seconds_count",), 1)
     return Counter(own_client)
 
 
