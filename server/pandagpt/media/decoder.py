@@ -99,11 +99,13 @@ class Decoder:
     def _ask(self, job: Job, data: bytes) -> Reply:
         """A decoder lost while it was idle costs no request anything."""
         if self._process and not self._process.is_alive:
+            log.warning("decoder_replaced")
             self.close()
         self.start()
         assert self._process
         reply = self._process.ask(job, data)
         if reply is None:
+            log.error("decoder_ended")
             self.close()
             raise EngineFailure("The decoder ended while it read this file. Try again.")
         return reply
@@ -143,7 +145,7 @@ class _Process:
         self._channel.close()
         with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
-        log.info("decoder_ended", exit_code=self._popen.wait())
+        self._popen.wait()
 
 
 def _shared_memory(num_bytes: int) -> int:
