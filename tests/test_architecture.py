@@ -16,10 +16,11 @@ FLOORS = {
     "metrics": {"errors"},
     "settings": {"errors"},
     "frames": set(),
+    "child_process": set(),
     "samples": set(),
-    "media": {"errors", "logs", "metrics", "frames"},
+    "media": {"errors", "logs", "metrics", "frames", "child_process"},
     "model": {"errors", "logs", "metrics", "media"},
-    "engine": {"errors", "logs", "metrics", "frames", "media", "model"},
+    "engine": {"errors", "logs", "metrics", "frames", "child_process", "media", "model"},
     "api": {"errors", "logs", "metrics", "settings", "samples", "media", "model", "engine"},
     "training": {"errors", "logs", "metrics", "media", "model", "engine"},
 }

@@ -13,8 +13,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pandagpt.api.errors import http_response
-
-MEBIBYTE = 2**20
+from pandagpt.settings import MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ end. What comes back is small and is read on the event loop. `__main__` is the o
 import asyncio
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
 
+from pandagpt.child_process import start_module
 from pandagpt.engine.client import Deliver
 from pandagpt.engine.messages import (
     Abort,
@@ -36,7 +36,6 @@ log = get_logger()
 SEND_BUFFER_BYTES = 1 << 20
 READ_BYTES = 1 << 18
 EXIT_SECONDS = 5.0
-STDERR = 2
 
 
 class EngineProcess:
@@ -53,7 +52,7 @@ class EngineProcess:
         for each in (self._socket, theirs):
             each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         with theirs:
-            self._process = _run_child(theirs)
+            self._process = start_module("pandagpt.engine", theirs.fileno())
         self._on_loss = on_loss
         self._is_closing = False
         self._is_released = False
@@ -173,16 +172,3 @@ class EngineProcess:
     def _shut_down(self) -> None:
         with suppress(OSError):  # the process has closed its end first
             self._socket.shutdown(socket.SHUT_RDWR)
-
-
-def _run_child(channel: socket.socket) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C is for the server alone, which then drains."""
-    # -P: as for the command `pandagpt`, modules in the current folder count for nothing.
-    command = [sys.executable, "-P", "-m", "pandagpt.engine", str(channel.fileno())]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=STDERR,
-        pass_fds=(channel.fileno(),),
-        start_new_session=True,
-    )

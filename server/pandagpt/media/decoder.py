@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -17,6 +16,7 @@ from queue import SimpleQueue
 
 import numpy as np
 
+from pandagpt.child_process import start_module
 from pandagpt.errors import EngineFailure, InvalidMedia
 from pandagpt.frames import receive, send
 from pandagpt.logs import get_logger
@@ -30,7 +30,8 @@ log = get_logger()
 
 # Beyond the time that a child has: for the start of a process and its sending on a busy machine.
 PATIENCE_SECONDS = 10.0
-STDERR = 2
+# A process with threads cannot fork safely, so numeric libraries get none of their own.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 class DecoderPool:
@@ -118,7 +119,9 @@ class _Process:
         memory = _shared_memory(MEMORY_BYTES)
         self._memory = mmap(memory, MEMORY_BYTES)
         with theirs:
-            self._popen = _run(theirs.fileno(), memory)
+            self._popen = start_module(
+                "pandagpt.media", theirs.fileno(), memory, environment=ONE_THREAD
+            )
         os.close(memory)
 
     @property
@@ -157,17 +160,3 @@ def _shared_memory(num_bytes: int) -> int:
             descriptor = os.dup(file.fileno())
     os.truncate(descriptor, num_bytes)
     return descriptor
-
-
-def _run(*descriptors: int) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C is for the server alone. Numeric libraries get one thread,
-    because a process with threads cannot fork safely."""
-    command = [sys.executable, "-P", "-m", "pandagpt.media", *map(str, descriptors)]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=STDERR,
-        pass_fds=descriptors,
-        start_new_session=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    )

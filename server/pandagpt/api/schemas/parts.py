@@ -29,6 +29,14 @@ class RefusalPart(RequestModel):
     refusal: str
 
 
+def check_one_source(part: RequestModel, *names: str) -> None:
+    """Where a medium's bytes are is said once: by one of these fields."""
+    if sum(getattr(part, name) is not None for name in names) != 1:
+        *others, last = [f"'{name}'" for name in names]
+        sources = f"{', '.join(others)} and {last}"
+        raise PydanticCustomError("source", "give exactly one of {sources}", {"sources": sources})
+
+
 class Source(RequestModel):
     """Where a medium's bytes come from: a URL, or a file that was uploaded before."""
 
@@ -37,8 +45,7 @@ class Source(RequestModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Source":
-        if (self.url is None) == (self.file_id is None):
-            raise PydanticCustomError("source", "give exactly one of 'url' and 'file_id'")
+        check_one_source(self, "url", "file_id")
         return self
 
 
@@ -138,8 +145,7 @@ class FileSource(RequestModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "FileSource":
-        if (self.file_data is None) == (self.file_id is None):
-            raise PydanticCustomError("source", "give exactly one of 'file_data' and 'file_id'")
+        check_one_source(self, "file_data", "file_id")
         return self
 
 

@@ -30,6 +30,7 @@ from pandagpt.api.schemas.parts import (
     TextPart,
     ThermalPart,
     VideoPart,
+    check_one_source,
 )
 from pandagpt.api.schemas.request import UNSUPPORTED, RequestModel, refused
 from pandagpt.api.schemas.response_format import Name
@@ -48,8 +49,7 @@ class InputImagePart(RequestModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "InputImagePart":
-        if (self.image_url is None) == (self.file_id is None):
-            raise PydanticCustomError("source", "give exactly one of 'image_url' and 'file_id'")
+        check_one_source(self, "image_url", "file_id")
         return self
 
 
@@ -66,9 +66,7 @@ class InputFilePart(RequestModel):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "InputFilePart":
-        if sum(source is not None for source in (self.file_data, self.file_id, self.file_url)) != 1:
-            message = "give exactly one of 'file_data', 'file_id' and 'file_url'"
-            raise PydanticCustomError("source", message)
+        check_one_source(self, "file_data", "file_id", "file_url")
         return self
 
 
