@@ -7,8 +7,9 @@
 // Every number of a token is summed in one fixed order, whatever else is in the batch: a sequence
 // computed alone, beside others, whole or in chunks gives the same bits.
 //
-// Weights are float, half or int8 (one scale a matrix row), packed by `pack`; activations and sums
-// are float; keys and values are float or half.
+// Weights are float, half or int8, packed by `pack`; activations and sums are float; keys and values
+// are float or half. Products with int8 weights are of integers: GROUP inputs share a scale, in each
+// row of a matrix and in each token.
 
 #include <algorithm>
 #include <cmath>
@@ -34,6 +35,15 @@ typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(int32_t))));
 // TILE tokens times its two vectors, and the loads beside them, fill the vector registers.
 constexpr int PANEL = 2 * LANES;
 
+// int8: a group's integer sums stand beside the float ones, so that a tile has half the tokens.
+#ifndef GROUPLEN
+#define GROUPLEN 32
+#endif
+#ifndef IT
+#define IT TILE / 2
+#endif
+constexpr int GROUP = GROUPLEN, WORDS = GROUP / 4, INT8_TILE = IT;
+
 // How far ahead of their use weights are asked for, in elements.
 constexpr int AHEAD = 64 * PANEL;
 
@@ -42,8 +52,8 @@ extern "C" {
 enum Type : int32_t { FLOAT = 0, HALF = 1, INT8 = 2 };
 
 struct Matrix {
-  const void* data;     // [panel][num_in][PANEL]
-  const float* scales;  // [num_out], or null
+  const void* data;     // [panel][num_in][PANEL]; int8: [panel][group][WORDS][PANEL][4]
+  const float* scales;  // int8: [panel][group][PANEL]; else null
   int32_t num_out, num_in;
 };
 
@@ -104,9 +114,6 @@ inline void store(float* to, vec from) { std::memcpy(to, &from, sizeof from); }
 inline vec load(const half* from) {
   return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from));
 }
-inline vec load(const int8_t* from) {
-  return (vec)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
-}
 inline void store(half* to, vec from) {
   _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph((__m512)from, _MM_FROUND_TO_NEAREST_INT));
 }
@@ -114,16 +121,12 @@ inline void store(half* to, vec from) {
 inline vec load(const half* from) {
   return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from));
 }
-inline vec load(const int8_t* from) {
-  return (vec)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)from)));
-}
 inline void store(half* to, vec from) {
   _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph((__m256)from, _MM_FROUND_TO_NEAREST_INT));
 }
 #else
-template <class T>
-inline vec load(const T* from) {
-  typedef T narrow __attribute__((vector_size(LANES * sizeof(T))));
+inline vec load(const half* from) {
+  typedef half narrow __attribute__((vector_size(LANES * sizeof(half))));
   narrow packed;
   std::memcpy(&packed, from, sizeof packed);
   return __builtin_convertvector(packed, vec);
@@ -175,28 +178,47 @@ inline float dot(const float* a, const float* b, int length) {
 // -- matrix products
 
 // LANES sums to one token's outputs from `column` on, as far as there are any.
-inline void put(vec sums, const float* scales, int column, int num_out, bool add, float* outputs) {
+inline void put(vec sums, int column, int num_out, bool add, float* outputs) {
   float* to = outputs + column;
   const int width = num_out - column;
-  if (width >= LANES) {
-    if (scales) sums *= load(scales + column);
-    return store(to, add ? load(to) + sums : sums);
-  }
+  if (width >= LANES) return store(to, add ? load(to) + sums : sums);
   float lanes[LANES];
   store(lanes, sums);
-  for (int j = 0; j < width; ++j) {
-    const float value = scales ? lanes[j] * scales[column + j] : lanes[j];
-    to[j] = add ? to[j] + value : value;
-  }
+  for (int j = 0; j < width; ++j) to[j] = add ? to[j] + lanes[j] : lanes[j];
 }
 
-// `m` tokens, `a` [num_in][m], times `panels` neighbouring panels, each sum in the order of the
+template <int m, int vecs>
+void put(const vec (&sums)[m][vecs], int column, int num_out, bool add, float* outputs) {
+  for (int v = 0; v < vecs; ++v)
+    for (int i = 0; i < m; ++i)
+      put(sums[i][v], column + v * LANES, num_out, add, outputs + size_t(i) * num_out);
+}
+
+// The inputs of a product, tile by tile [num_in][tokens of the tile]: they stand together. As rows,
+// whose addresses often differ by a power of two, they would push each other out of the first cache.
+template <class W>
+struct Inputs {
+  static constexpr int TOKENS = TILE;
+  const int num_in;
+  std::vector<float> values;
+
+  Inputs(int m, int num_in) : num_in(num_in), values(size_t(m) * num_in) {}
+
+  void take(const float* a, size_t start, int m) {
+    float* to = values.data() + start * num_in;
+    for (int i = 0; i < m; ++i)
+      for (int k = 0; k < num_in; ++k) to[size_t(k) * m + i] = a[(start + i) * num_in + k];
+  }
+};
+
+// `m` tokens from `start` on times `panels` neighbouring panels, each sum in the order of the
 // inputs; written to `c` [m][num_out], or added to it.
-template <class W, int m, int panels>
-void tile(const float* a, const Matrix& b, int panel, float* c, bool add) {
+template <int m, int panels, class W>
+void tile(const Inputs<W>& inputs, size_t start, const Matrix& b, int panel, float* c, bool add) {
   constexpr int vecs = 2 * panels;
   const int num_in = b.num_in;
   const size_t panel_size = size_t(num_in) * PANEL;
+  const float* a = inputs.values.data() + start * num_in;
   const W* weights = static_cast<const W*>(b.data) + panel * panel_size;
   vec sums[m][vecs] = {};
   for (int k = 0; k < num_in; ++k) {
@@ -213,54 +235,186 @@ void tile(const float* a, const Matrix& b, int panel, float* c, bool add) {
       for (int v = 0; v < vecs; ++v) sums[i][v] += input * w[v];
     }
   }
-  for (int v = 0; v < vecs; ++v) {
-    const int column = panel * PANEL + v * LANES;
-    for (int i = 0; i < m; ++i)
-      put(sums[i][v], b.scales, column, b.num_out, add, c + size_t(i) * b.num_out);
-  }
+  put(sums, panel * PANEL, b.num_out, add, c);
 }
+
+// -- and with int8 weights: sums of a group's products are integers
+
+// sums + w x, four neighbouring products a lane: bytes without sign times bytes with one.
+inline ivec add_products(ivec sums, ivec w, int32_t x) {
+#if defined(__AVX512VNNI__)
+  return (ivec)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)w, _mm512_set1_epi32(x));
+#elif defined(__AVX2__)
+  typedef int16_t pairs __attribute__((vector_size(sizeof(ivec))));
+  const pairs both = (pairs)(ivec{} + x);
+  const pairs even = (both << 8) >> 8, odd = both >> 8;
+  const ivec low = w & 0xff00ff, high = (w >> 8) & 0xff00ff;
+#if defined(__AVX512BW__)
+  sums += (ivec)_mm512_madd_epi16((__m512i)low, (__m512i)even);
+  return sums + (ivec)_mm512_madd_epi16((__m512i)high, (__m512i)odd);
+#else
+  sums += (ivec)_mm256_madd_epi16((__m256i)low, (__m256i)even);
+  return sums + (ivec)_mm256_madd_epi16((__m256i)high, (__m256i)odd);
+#endif
+#else
+  for (int byte = 0; byte < 4; ++byte)
+    sums += ((w >> 8 * byte) & 255) * int32_t(int8_t(uint32_t(x) >> 8 * byte));
+  return sums;
+#endif
+}
+
+inline ivec round_to_int(vec x) {
+  vec shifted = x + 12582912.0f;  // 1.5 * 2^23: the last bits are the integer's
+  ivec bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  return bits - 0x4b400000;
+}
+
+struct Group {
+  int8_t values[GROUP];
+  float scale;
+  int32_t sum;
+};
+
+// `count` numbers, filled up with zeros, as integers of at most 127 times a scale.
+Group quantize(const float* from, int count) {
+  float values[GROUP] = {};
+  std::copy_n(from, count, values);
+  vec largest{};
+  for (int k = 0; k < GROUP; k += LANES) {
+    vec x = load(values + k), size = x < 0 ? -x : x;
+    largest = size > largest ? size : largest;
+  }
+  float lanes[LANES];
+  store(lanes, largest);
+  const float most = *std::max_element(lanes, lanes + LANES);
+  Group group{};
+  if (most < 1e-30f) return group;
+  group.scale = most / 127;
+  ivec total{};
+  typedef int8_t narrow __attribute__((vector_size(LANES)));
+  for (int k = 0; k < GROUP; k += LANES) {
+    ivec whole = round_to_int(load(values + k) * (127 / most));
+    narrow bytes = __builtin_convertvector(whole, narrow);
+    std::memcpy(group.values + k, &bytes, sizeof bytes);
+    total += whole;
+  }
+  for (int i = 0; i < LANES; ++i) group.sum += total[i];
+  return group;
+}
+
+inline int groups_of(int num_in) { return (num_in + GROUP - 1) / GROUP; }
+
+// Each token's groups have scales of their own. Weights are stored 128 too large; `starts` of the
+// sums take that back.
+template <>
+struct Inputs<int8_t> {
+  static constexpr int TOKENS = INT8_TILE;
+  const int num_in, num_groups;
+  std::vector<int32_t> words, starts;  // a word is four inputs
+  std::vector<float> scales;
+
+  Inputs(int m, int num_in)
+      : num_in(num_in),
+        num_groups(groups_of(num_in)),
+        words(size_t(m) * num_groups * WORDS),
+        starts(size_t(m) * num_groups),
+        scales(size_t(m) * num_groups) {}
+
+  void take(const float* a, size_t start, int m) {
+    for (int i = 0; i < m; ++i)
+      for (int g = 0; g < num_groups; ++g) {
+        const int first = g * GROUP;
+        const Group group =
+            quantize(a + (start + i) * num_in + first, std::min(GROUP, num_in - first));
+        const size_t place = start * num_groups + size_t(g) * m;
+        starts[place + i] = -128 * group.sum;
+        scales[place + i] = group.scale;
+        for (int k = 0; k < WORDS; ++k)
+          std::memcpy(&words[place * WORDS + k * m + i], group.values + 4 * k, 4);
+      }
+  }
+};
+
+template <int m, int panels>
+void tile(const Inputs<int8_t>& inputs, size_t start, const Matrix& b, int panel, float* c,
+          bool add) {
+  constexpr int vecs = 2 * panels;
+  const int num_groups = inputs.num_groups;
+  const size_t panel_size = size_t(num_groups) * GROUP * PANEL;
+  const uint8_t* weights = static_cast<const uint8_t*>(b.data) + panel * panel_size;
+  const float* scales = b.scales + size_t(panel) * num_groups * PANEL;
+  const size_t place = start * num_groups;
+  vec sums[m][vecs] = {};
+  for (int g = 0; g < num_groups; ++g) {
+    const int32_t* starts = inputs.starts.data() + place + size_t(g) * m;
+    const float* input_scales = inputs.scales.data() + place + size_t(g) * m;
+    const int32_t* words = inputs.words.data() + (place + size_t(g) * m) * WORDS;
+    const uint8_t* group = weights + size_t(g) * GROUP * PANEL;
+    ivec counts[m][vecs];
+#pragma GCC unroll 16
+    for (int i = 0; i < m; ++i)
+#pragma GCC unroll 16
+      for (int v = 0; v < vecs; ++v) counts[i][v] = ivec{} + starts[i];
+    for (int k = 0; k < WORDS; ++k) {
+      if constexpr (m > 3)
+        for (int v = 0; v < 2; ++v) __builtin_prefetch(group + (2 * k + v) * LANES * 4 + AHEAD);
+      ivec w[vecs];
+#pragma GCC unroll 16
+      for (int v = 0; v < vecs; ++v)
+        std::memcpy(&w[v], group + v / 2 * panel_size + (2 * k + v % 2) * LANES * 4, sizeof w[v]);
+#pragma GCC unroll 16
+      for (int i = 0; i < m; ++i)
+#pragma GCC unroll 16
+        for (int v = 0; v < vecs; ++v)
+          counts[i][v] = add_products(counts[i][v], w[v], words[k * m + i]);
+    }
+#pragma GCC unroll 16
+    for (int v = 0; v < vecs; ++v) {
+      const vec scale = load(scales + (size_t(v / 2) * num_groups + g) * PANEL + v % 2 * LANES);
+#pragma GCC unroll 16
+      for (int i = 0; i < m; ++i)
+        sums[i][v] += __builtin_convertvector(counts[i][v], vec) * (scale * input_scales[i]);
+    }
+  }
+  put(sums, panel * PANEL, b.num_out, add, c);
+}
+
+// -- of any kind
 
 // `tile` for a number of tokens that is known only now.
-template <class W, int panels, int most>
-void tile_of(int m, const float* a, const Matrix& b, int panel, float* c, bool add) {
-  if (m == most) return tile<W, most, panels>(a, b, panel, c, add);
-  if constexpr (most > 1) tile_of<W, panels, most - 1>(m, a, b, panel, c, add);
-}
-
-// [m][num_in] -> [num_in][m]: a tile's inputs stand together. As rows, whose addresses often differ
-// by a power of two, they would push each other out of the first cache.
-void interleave(const float* a, int m, int num_in, float* to) {
-  for (int i = 0; i < m; ++i)
-    for (int k = 0; k < num_in; ++k) to[size_t(k) * m + i] = a[size_t(i) * num_in + k];
+template <int panels, int most, class W>
+void tile_of(int m, const Inputs<W>& a, size_t start, const Matrix& b, int panel, float* c,
+             bool add) {
+  if (m == most) return tile<most, panels>(a, start, b, panel, c, add);
+  if constexpr (most > 1) tile_of<panels, most - 1>(m, a, start, b, panel, c, add);
 }
 
 // c [m][num_out] = a [m][num_in] b^T, or added to it. Few tokens take several panels at once, so
 // that enough sums are in flight to hide the latency of each.
 template <class W>
 void multiply(const float* a, int m, const Matrix& b, float* c, bool add, int num_threads) {
+  constexpr int MOST = Inputs<W>::TOKENS;
   const int num_panels = (b.num_out + PANEL - 1) / PANEL;
   const int width = m == 1 ? 4 : m <= 3 ? 2 : 1;
-  const int num_tiles = (m + TILE - 1) / TILE;
-  std::vector<float> inputs(size_t(m) * b.num_in);
+  const int num_tiles = (m + MOST - 1) / MOST;
+  Inputs<W> inputs(m, b.num_in);
   const auto first_of = [&](int t) { return size_t(m) * t / num_tiles; };
-  for (int t = 0; t < num_tiles; ++t) {
-    const size_t start = first_of(t), place = start * b.num_in;
-    interleave(a + place, first_of(t + 1) - start, b.num_in, inputs.data() + place);
-  }
+  for (int t = 0; t < num_tiles; ++t)
+    inputs.take(a, first_of(t), first_of(t + 1) - first_of(t));
 #pragma omp parallel for num_threads(num_threads) if (num_threads > 1) schedule(static)
   for (int first = 0; first < num_panels; first += width) {
     for (int t = 0; t < num_tiles; ++t) {
       const size_t start = first_of(t);
       const int rows = first_of(t + 1) - start;
-      const float* from = inputs.data() + start * b.num_in;
       float* to = c + start * b.num_out;
       if (width == 4 && first + 4 <= num_panels)
-        tile<W, 1, 4>(from, b, first, to, add);
+        tile<1, 4>(inputs, start, b, first, to, add);
       else if (width == 2 && first + 2 <= num_panels)
-        tile_of<W, 2, 3>(rows, from, b, first, to, add);
+        tile_of<2, 3>(rows, inputs, start, b, first, to, add);
       else
         for (int panel = first; panel < std::min(first + width, num_panels); ++panel)
-          tile_of<W, 1, TILE>(rows, from, b, panel, to, add);
+          tile_of<1, MOST>(rows, inputs, start, b, panel, to, add);
     }
   }
 }
@@ -499,14 +653,25 @@ void update(const Model& model, int index, const Cache& cache, const Batch& batc
 }
 
 template <class W>
-void pack_as(const float* weights, int num_out, int num_in, const float* scales, W* to) {
+void pack_as(const float* weights, int num_out, int num_in, W* to) {
   for (int panel = 0; panel * PANEL < num_out; ++panel)
     for (int k = 0; k < num_in; ++k)
       for (int j = 0; j < PANEL; ++j) {
         const int row = panel * PANEL + j;
-        float value = row < num_out ? weights[size_t(row) * num_in + k] : 0.0f;
-        if (scales && row < num_out) value = std::nearbyint(value / scales[row]);
-        *to++ = static_cast<W>(value);
+        *to++ = static_cast<W>(row < num_out ? weights[size_t(row) * num_in + k] : 0.0f);
+      }
+}
+
+void pack_int8(const float* weights, int num_out, int num_in, uint8_t* to, float* scales) {
+  for (int panel = 0; panel * PANEL < num_out; ++panel)
+    for (int first = 0; first < num_in; first += GROUP, to += GROUP * PANEL)
+      for (int j = 0; j < PANEL; ++j) {
+        const int row = panel * PANEL + j, count = std::min(GROUP, num_in - first);
+        const Group group = row < num_out
+            ? quantize(weights + size_t(row) * num_in + first, count) : Group{};
+        *scales++ = group.scale;
+        for (int k = 0; k < GROUP; ++k)
+          to[(k / 4 * PANEL + j) * 4 + k % 4] = static_cast<uint8_t>(group.values[k] + 128);
       }
 }
 
@@ -518,13 +683,15 @@ int32_t panel_width() { return PANEL; }
 
 int32_t block_length() { return LANES; }
 
+int32_t group_length() { return GROUP; }
+
 // weights [num_out][num_in] -> panels; rows of the last panel beyond num_out are zeros.
-void pack(const float* weights, int32_t num_out, int32_t num_in, int32_t type, const float* scales,
-          void* to) {
+void pack(const float* weights, int32_t num_out, int32_t num_in, int32_t type, void* to,
+          float* scales) {
   switch (type) {
-    case FLOAT: return pack_as(weights, num_out, num_in, nullptr, static_cast<float*>(to));
-    case HALF: return pack_as(weights, num_out, num_in, nullptr, static_cast<half*>(to));
-    case INT8: return pack_as(weights, num_out, num_in, scales, static_cast<int8_t*>(to));
+    case FLOAT: return pack_as(weights, num_out, num_in, static_cast<float*>(to));
+    case HALF: return pack_as(weights, num_out, num_in, static_cast<half*>(to));
+    case INT8: return pack_int8(weights, num_out, num_in, static_cast<uint8_t*>(to), scales);
   }
 }
 

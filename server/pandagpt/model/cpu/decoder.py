@@ -1,7 +1,7 @@
 """LLaMA on the CPU: packed weights in, and one call of compiled code a step.
 
-The face of `llama.Llama`, with weights as float32, float16 or int8 (a scale for each row of a
-matrix); activations and sums are float32. A sequence gets the same bits alone, in any batch,
+The face of `llama.Llama`, with weights as float32, float16 or int8; activations and sums are
+float32 (beside int8, products are of integers: see decoder.cpp). A sequence gets the same bits alone, in any batch,
 whole or in chunks.
 
 Axes: N tokens of the flat batch, H hidden, V vocabulary.
@@ -27,7 +27,6 @@ CpuWeights = Literal["float32", "float16", "int8"]
 
 _TYPES: dict[CpuWeights, int] = {"float32": 0, "float16": 1, "int8": 2}
 _BYTES: dict[CpuWeights, int] = {"float32": 4, "float16": 2, "int8": 1}
-_INT8_MAX = 127
 
 
 class _Matrix(ctypes.Structure):
@@ -243,22 +242,21 @@ class CpuLlama:
     def _pack(self, weight: Tensor, kind: CpuWeights) -> _Matrix:
         weight = weight.float().contiguous()
         num_out, num_in = weight.shape
-        scales = None
-        if kind == "int8":
-            # A row of zeros has scale 1: nothing is divided by 0.
-            largest = weight.abs().amax(dim=1)
-            scales = self._own(torch.where(largest > 0, largest / _INT8_MAX, 1.0))
         panel = self._library.panel_width()
-        padded = -(-num_out // panel) * panel
-        data = torch.empty(padded * num_in * _BYTES[kind], dtype=torch.uint8)
+        padded, width, scales = -(-num_out // panel) * panel, num_in, None
+        if kind == "int8":
+            groups = -(-num_in // self._library.group_length())
+            width = groups * self._library.group_length()
+            scales = self._own(torch.empty(padded, groups))
+        data = torch.empty(padded * width * _BYTES[kind], dtype=torch.uint8)
         self._owned.append(data)
         self._library.pack(
             _address(weight),
             num_out,
             num_in,
             _TYPES[kind],
-            ctypes.c_void_p(scales),
             _address(data),
+            ctypes.c_void_p(scales),
         )
         return _Matrix(data.data_ptr(), scales, num_out, num_in)
 
