@@ -35,12 +35,13 @@ typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(int32_t))));
 // TILE tokens times its two vectors, and the loads beside them, fill the vector registers.
 constexpr int PANEL = 2 * LANES;
 
-// int8: a group's integer sums stand beside the float ones, so that a tile has half the tokens.
+// int8: inputs that share a scale, the words of four that they are read in, and a tile's tokens,
+// whose integer sums stand beside the float ones.
 #ifndef GROUPLEN
 #define GROUPLEN 32
 #endif
 #ifndef IT
-#define IT TILE / 2
+#define IT LANES / 2
 #endif
 constexpr int GROUP = GROUPLEN, WORDS = GROUP / 4, INT8_TILE = IT;
 
@@ -263,6 +264,7 @@ inline ivec add_products(ivec sums, ivec w, int32_t x) {
 #endif
 }
 
+// The nearest integer, of numbers far below 2^22.
 inline ivec round_to_int(vec x) {
   vec shifted = x + 12582912.0f;  // 1.5 * 2^23: the last bits are the integer's
   ivec bits;
@@ -270,24 +272,29 @@ inline ivec round_to_int(vec x) {
   return bits - 0x4b400000;
 }
 
+// GROUP numbers as integers times a scale.
 struct Group {
   int8_t values[GROUP];
   float scale;
   int32_t sum;
 };
 
-// `count` numbers, filled up with zeros, as integers of at most 127 times a scale.
+// `count` numbers, filled up with zeros, as integers of at most 127 times a scale; the scale of
+// what is no number is none either.
 Group quantize(const float* from, int count) {
   float values[GROUP] = {};
   std::copy_n(from, count, values);
-  vec largest{};
+  ivec largest{};  // sizes in the order of their bits, in which NaN is above infinity
   for (int k = 0; k < GROUP; k += LANES) {
-    vec x = load(values + k), size = x < 0 ? -x : x;
-    largest = size > largest ? size : largest;
+    ivec bits;
+    std::memcpy(&bits, values + k, sizeof bits);
+    bits &= 0x7fffffff;
+    largest = bits > largest ? bits : largest;
   }
-  float lanes[LANES];
-  store(lanes, largest);
-  const float most = *std::max_element(lanes, lanes + LANES);
+  int32_t most_bits = 0;
+  for (int i = 0; i < LANES; ++i) most_bits = std::max<int32_t>(most_bits, largest[i]);
+  float most;
+  std::memcpy(&most, &most_bits, sizeof most);
   Group group{};
   if (most < 1e-30f) return group;
   group.scale = most / 127;
