@@ -61,7 +61,7 @@ def expected(a: Tensor, b: Tensor) -> Tensor:
 
 def lesser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: tuple[str, ...]) -> None:
     monkeypatch.setattr(compiler, "_folder", lambda: tmp_path)
-    # Optimised for the time it takes to compile; the order of sums is that of the source.
+    # Soon compiled; unfused products may differ in the last bit.
     monkeypatch.setattr(compiler, "FLAGS", (*compiler.FLAGS, *flags, "-O0"))
     compiler.library.cache_clear()
 
@@ -115,7 +115,6 @@ def test_what_is_no_number_stays_none(value: float) -> None:
 def test_lesser_processors_give_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
-    """To the bit, where only a product and its sum are fused alike."""
     a = inputs(17, 84)
     best = head(84, 131)[0].logits(a)
     lesser(monkeypatch, tmp_path, flags)

@@ -37,13 +37,7 @@ constexpr int PANEL = 2 * LANES;
 
 // int8: inputs that share a scale, the words of four that they are read in, and a tile's tokens,
 // whose integer sums stand beside the float ones.
-#ifndef GROUPLEN
-#define GROUPLEN 32
-#endif
-#ifndef IT
-#define IT LANES / 2
-#endif
-constexpr int GROUP = GROUPLEN, WORDS = GROUP / 4, INT8_TILE = IT;
+constexpr int GROUP = 32, WORDS = GROUP / 4, INT8_TILE = LANES / 2;
 
 // How far ahead of their use weights are asked for, in elements.
 constexpr int AHEAD = 64 * PANEL;
