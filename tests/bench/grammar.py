@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(config.num_threads)
     place = choose(options.device, "auto", "auto")
     folder = Path(resolve_folder(options.model))
-    model = load_model(folder, place.device, place.dtype, place.cpu_weights)
+    model = load_model(folder, place)
     runner = Runner(model, config)
     print(f"{process.machine()}; {place}\n\n| measure | value |\n|---|---|")
     for name, value in mask_times(model.tokenizer, model.llama.config.vocab_size):
