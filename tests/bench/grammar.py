@@ -17,7 +17,7 @@ import torch
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.engine import Engine
-from pandagpt.engine.grammar import CompileJob, GrammarCompiler, compiler_of, json_rule
+from pandagpt.engine.grammar import CompileJob, GrammarCompiler, Words, compiler_of, json_rule
 from pandagpt.engine.request import GenerateRequest, Grammar, SamplingParams
 from pandagpt.engine.runner import Runner
 from pandagpt.model.device import choose
@@ -56,8 +56,9 @@ def milliseconds(run: Any) -> float:
 
 def mask_times(tokenizer: Tokenizer, vocab_size: int) -> Iterator[tuple[str, float]]:
     """Of one text token by token, in milliseconds."""
-    compiler = GrammarCompiler(tokenizer, vocab_size)
-    yield "vocabulary read, ms", milliseconds(lambda: GrammarCompiler(tokenizer, vocab_size))
+    words = Words.of(tokenizer, vocab_size)
+    compiler = GrammarCompiler(words)
+    yield "vocabulary read, ms", milliseconds(lambda: GrammarCompiler(words))
     yield "schema compiled, ms", milliseconds(lambda: compiler.compile(grammar(PERSON)))
     matcher = compiler.compile(grammar(PERSON))
     times = []
