@@ -58,6 +58,8 @@ def restarts(number: int, known: Known, seed: int = 1) -> tuple[Report, list[flo
             for client in clients:
                 client.result()
         _tell_lost(asked, log.read_text())
+        if asked.report.defects:
+            asked.report.defects += _last_words(log.read_text())
     return asked.report, seconds
 
 
@@ -114,3 +116,8 @@ def _tell_lost(asked: Asked, log: str) -> None:
             asked.report.count("wrong", "wrong", f"lost: {what}")
         else:
             asked.report.errors["a connection that was closed unread"] += 1
+
+
+def _last_words(log: str) -> list[str]:
+    """Of the servers, besides the lines of requests."""
+    return [line for line in log.splitlines() if '"event": "request"' not in line][-10:]
