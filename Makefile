@@ -41,6 +41,8 @@ SECONDS ?= 60
 chaos: install-dev
 	@$(BIN)/python -m tests.chaos --seconds $(SECONDS)
 	@$(BIN)/python -m tests.chaos --kills 10
+	@$(BIN)/python -m tests.chaos --disconnects 200
+	@$(BIN)/python -m tests.chaos --restarts 20
 
 # Memory, open files and pace of a live server after many requests.
 REQUESTS ?= 10000

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import resource
 import signal
 import socket
 import subprocess
@@ -189,6 +190,18 @@ def test_open_to_the_network_without_a_key(
     monkeypatch.setattr(serve_command, "_run", lambda settings, listener: listener.close())
     serve_command.serve(settings=Settings.model_validate({"port": 0, **fields}))
     assert ("PANDAGPT_API_KEY" in capsys.readouterr().err) is is_warned
+
+
+def test_idle_connections_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_command, "_run", lambda settings, listener: listener.close())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        serve_command.serve(settings=Settings(port=0))
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert allowed > 512
 
 
 def test_convert_says_what_is_wrong(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import uvicorn
 from pandagpt import logs
 from pandagpt.api.app import create_app
 from pandagpt.api.connection import Connection, ConnectionLimits
-from pandagpt.api.serving import ServedModel, Serving
+from pandagpt.api.serving import EmbeddingModel, ServedModel, Serving
 from pandagpt.cli.loading import decoder_pool, load_serving
 from pandagpt.engine.meter import RequestMeter
 from pandagpt.engine.request import Delta, Embeddings, EmbedRequest, GenerateRequest
@@ -114,8 +114,10 @@ def connect(engine: ScriptedEngine, served_model: ServedModel, decoders: Decoder
     """`async with connect(settings) as client`: an app in this process, ready to serve."""
 
     @asynccontextmanager
-    async def open_client(settings: Settings | None = None) -> AsyncGenerator[httpx.AsyncClient]:
-        serving = Serving(engine, served_model)
+    async def open_client(
+        settings: Settings | None = None, embedding_model: EmbeddingModel | None = None
+    ) -> AsyncGenerator[httpx.AsyncClient]:
+        serving = Serving(engine, served_model, embedding_model)
         app = create_app(settings or Settings(), lambda: serving, unexpected, decoders)
         transport = httpx.ASGITransport(app)
         async with (

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from pandagpt.errors import OperatorError
 from pandagpt.media.decoder import DecoderPool
 from pandagpt.settings import Settings
 from tests.api.conftest import ScriptedEngine, serving, unexpected
+from tests.bench.key_timing import KEY, Timing, measure
 
 OPEN = {"/health", "/ready", "/metrics", "/docs", "/openapi.json"}
 SETTINGS = Settings.model_validate({"api_key": "first, second"})
@@ -41,6 +43,24 @@ TRICKS = [
     "/health%0a",
     "/health%00/v1/models",
     "\\v1\\models",
+    "/v1/models/.",
+    "/v1/models/..;/health",
+    "/health;/../v1/models",
+    "/v1/%2e/models",
+    "/health/%2e%2e/v1/models",
+    "/health%3f/../v1/models",
+    "/v1/models%20",
+    "/v1/models%09",
+    "/v1/models%3f",
+    "/v1/models%23/health",
+    "/v1/models.json",
+    "//health/v1/models",
+    "/docs/../v1/models",
+    "/openapi.json/v1/models",
+    "/metrics/v1/models",
+    "https://x/v1/models",
+    "http://health/v1/models",
+    "http://x:80/v1/models",
 ]
 
 
@@ -50,17 +70,26 @@ def port(served_model: ServedModel) -> Iterator[int]:
         yield httpx.URL(url).port or 0
 
 
-def status_of(port: int, target: str, headers: str = "") -> int:
+def status_of(port: int, target: str, headers: str = "", method: str = "GET") -> int:
     with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
         kind = "upgrade" if headers.startswith("upgrade") else "close"
-        head = f"GET {target} HTTP/1.1\r\nhost: x\r\nconnection: {kind}\r\n{headers}\r\n"
+        head = f"{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: {kind}\r\n{headers}\r\n"
         sock.sendall(head.encode("latin-1"))
         return int(sock.recv(65536).split()[1])
 
 
 @pytest.mark.parametrize("target", TRICKS)
-def test_no_trick_opens_a_path(port: int, target: str) -> None:
-    assert status_of(port, target) in (400, 401)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST", "get", "MERGE"])
+def test_no_trick_opens_a_path(port: int, target: str, method: str) -> None:
+    assert status_of(port, target, method=method) in (400, 401)
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [("OPTIONS", "*"), ("CONNECT", "x:80"), ("CONNECT", "/v1/models"), ("GET", "v1/models")],
+)
+def test_no_other_target_does(port: int, method: str, target: str) -> None:
+    assert status_of(port, target, method=method) in (400, 401)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +126,21 @@ def test_every_route_is_closed_but_those_named(port: int, decoders: DecoderPool)
                 assert client.request(method, path).status_code == 401, (method, path)
         for path in OPEN:
             assert client.get(path).status_code == 200
+
+
+def test_time_tells_nothing_of_a_key(served_model: ServedModel) -> None:
+    settings = Settings.model_validate({"api_key": KEY})
+    with serving(settings, lambda: Serving(ScriptedEngine(), served_model)) as url:
+        timing = measure(url, 300)
+    assert not timing.tells, str(timing)
+
+
+def test_what_takes_longer_is_noticed() -> None:
+    lot = Random(1)
+    far = [lot.expovariate(1) for _ in range(300)]
+    assert not Timing([lot.expovariate(1) for _ in range(300)], far).tells
+    assert Timing([lot.expovariate(1) + 0.5 for _ in range(300)], far).tells
+    assert Timing(far[:100], [value + 0.5 for value in far]).tells
 
 
 def test_keys_of_a_file(tmp_path: Path) -> None:

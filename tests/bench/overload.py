@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx
 
@@ -102,7 +103,7 @@ def run_loops(url: str, num_clients: int, seconds: float) -> Tally:
     return asyncio.run(loops(url, num_clients, seconds))
 
 
-def probe(url: str, working: Future[Tally]) -> list[float]:
+def probe(url: str, working: Future[Any]) -> list[float]:
     """The seconds of each /health until the work is done. Raises if one fails."""
     seconds: list[float] = []
     with httpx.Client(base_url=url) as client:
@@ -116,15 +117,15 @@ def probe(url: str, working: Future[Tally]) -> list[float]:
 
 def row(name: str, tally: Tally, probes: Sequence[float], seconds: float | None) -> str:
     refused = (
-        f"{_percentile(tally.refusal_seconds, 95) * 1000:.0f}" if tally.refusal_seconds else "-"
+        f"{percentile(tally.refusal_seconds, 95) * 1000:.0f}" if tally.refusal_seconds else "-"
     )
     told = f"{tally.num_retry_after} of {len(tally.refusal_seconds)}"
     speed = f"{tally.num_tokens / seconds:.0f}" if seconds else "-"
-    health = f"{statistics.median(probes) * 1000:.0f} / {_percentile(probes, 99) * 1000:.0f}"
+    health = f"{statistics.median(probes) * 1000:.0f} / {percentile(probes, 99) * 1000:.0f}"
     return f"| {name} | {tally} | {refused} | {told} | {health} | {speed} |"
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1] if len(values) > 1 else values[0]
 
 

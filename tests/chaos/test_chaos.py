@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.chaos.disconnects import disconnects
 from tests.chaos.questions import Reply, judged, read_stream
 from tests.chaos.report import Report
-from tests.chaos.run import chaos, kills, known_answers
+from tests.chaos.restarts import restarts
+from tests.chaos.run import chaos, kills
+from tests.chaos.target import known_answers
 
 ERROR = {"error": {"message": "failed", "type": "server_error", "param": None, "code": None}}
 
@@ -71,3 +75,15 @@ def test_a_kill_beside_as_many_requests_as_are_accepted() -> None:
     report, seconds = kills(1, known_answers())
     assert report.is_good, str(report)
     assert len(seconds) == 1
+
+
+def test_who_leaves_leaves_nothing(tmp_path: Path) -> None:
+    report, moments, _ = disconnects(40, known_answers(), tmp_path)
+    assert moments.total() == 40
+    assert report.is_good, str(report)
+
+
+def test_two_restarts_beside_requests() -> None:
+    report, seconds = restarts(2, known_answers())
+    assert report.is_good, str(report)
+    assert len(seconds) == 2

@@ -10,7 +10,7 @@ from functools import partial
 import httpx
 
 from tests.chaos.questions import CHAT, EMBEDDINGS, Answer, Question, ask, judged, leave_early
-from tests.chaos.run import Known, known_answers, server
+from tests.chaos.target import Known, known_answers, server
 from tests.chaos.tree import Tree
 from tests.fuzz.cases import case
 from tests.fuzz.check import check

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urljoin
 
 import httpx
@@ -30,11 +30,20 @@ URL = re.compile(
     r"(:(?P<port>[0-9]{1,5}))?(?P<path>/[^\s\\?#]*)?(\?(?P<query>[^\s\\#]*))?(#[^\s\\]*)?",
     re.ASCII | re.IGNORECASE,
 )
+# A host that ends in a number is an IPv4 address, which parsers read in many ways but one.
+_NUMBER = re.compile("0x[0-9a-f]*|[0-9]+")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-# Two tunnels, which hold an IPv4 address that may be any.
-_TUNNELS = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))
-# "Global" to Python 3.11 in part; one cloud's metadata service lives here.
-_PROTOCOL_ASSIGNMENTS = IPv4Network("192.0.0.0/24")
+_NOT_PUBLIC = tuple(
+    ip_network(block)
+    for block in (
+        # Tunnels, which hold an IPv4 address that may be any, and the relays of one of them.
+        *("2002::/16", "2001::/32", "192.88.99.0/24"),
+        # Where clouds have services for their own machines, though Python calls it global.
+        *("192.0.0.0/24", "168.63.129.16/32"),
+        # Documentation, by RFC 9637.
+        "3fff::/20",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,7 @@ class Target:
     def of(cls, url: str) -> "Target":
         is_plain = len(url) <= MAX_URL_CHARS and url.isascii() and url.isprintable()
         match = URL.fullmatch(url) if is_plain else None
-        if match is None:
+        if match is None or not _is_plain(match["host"].lower()):
             raise MediaNotAllowed(
                 "This URL is not allowed: expected http(s)://HOST/PATH in plain characters, "
                 "without user or password."
@@ -73,14 +82,28 @@ class Target:
         return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
 
 
+def _is_plain(host: str) -> bool:
+    """A name, or an address as everybody writes it."""
+    if host.startswith("[") or _NUMBER.fullmatch(host.rpartition(".")[2]):
+        return _parsed(host.strip("[]")) is not None
+    return True
+
+
+def _parsed(address: str) -> Address | None:
+    try:
+        return ip_address(address)
+    except ValueError:
+        return None
+
+
 def is_public(address: Address) -> bool:
     """One of the public Internet, that stands for no other address."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped:
             return is_public(address.ipv4_mapped)
-        if address not in _GLOBAL_UNICAST or any(address in tunnel for tunnel in _TUNNELS):
+        if address not in _GLOBAL_UNICAST:
             return False
-    elif address in _PROTOCOL_ASSIGNMENTS:
+    if any(address in block for block in _NOT_PUBLIC):
         return False
     return address.is_global and not address.is_multicast
 
@@ -114,7 +137,7 @@ class Fetcher:
             found = await self._get(target, await self._resolve(target))
             if isinstance(found, bytes):
                 return found
-            url = urljoin(f"{target.scheme}://{target.authority}{target.path}", found)
+            url = _joined(target, found)
         raise MediaFetchFailed(f"The medium's URL redirects more than {MAX_REDIRECTS} times.")
 
     def _checked(self, url: str) -> Target:
@@ -164,7 +187,7 @@ class Fetcher:
                 await response.aclose()
 
     async def _read(self, response: httpx.Response) -> bytes | str:
-        if response.is_redirect:
+        if response.has_redirect_location:
             return response.headers["location"]
         if response.status_code != 200:
             raise MediaFetchFailed(f"The medium's host answered {response.status_code}.")
@@ -177,3 +200,10 @@ class Fetcher:
                 limit = self._rules.max_bytes
                 raise MediaTooLarge(f"The medium has more than {limit} bytes, which is the limit.")
         return bytes(data)
+
+
+def _joined(target: Target, location: str) -> str:
+    try:
+        return urljoin(f"{target.scheme}://{target.authority}{target.path}", location)
+    except ValueError:
+        raise MediaFetchFailed("The medium's host redirects to what is no URL.") from None

@@ -1,9 +1,11 @@
 """`pandagpt serve`: opens the port at once, loads the model meanwhile, serves until a signal."""
 
 import gc
+import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -23,6 +25,8 @@ LAST_SECONDS = 2
 # How long a thread that reads a large body may keep the event loop waiting, each time; Python's
 # own 5 ms add up to pauses that a stream's reader sees.
 SWITCH_SECONDS = 0.0005
+# Each connection is one, and shells allow 1024: so few idle ones would keep out everybody else.
+OPEN_FILES = 65536
 DEFAULTS = Settings()
 
 
@@ -31,11 +35,22 @@ def serve(*, settings: Annotated[Settings, Parameter(name="*")] = DEFAULTS) -> N
     from pandagpt import logs
 
     logs.configure(settings.log_format)
+    _allow_open_files()
     listener = _listen(settings)
     if not (settings.is_loopback or settings.api_keys):
         message = "anybody who reaches this address can use the server; set PANDAGPT_API_KEY"
         logs.get_logger().warning(message, host=settings.host)
     _run(settings, listener)
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets any process have, without asking for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        # Some systems have a bound of their own below the limit that they tell.
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _listen(settings: Settings) -> socket.socket:
