@@ -65,6 +65,7 @@ async def test_it_is_replaced(client: EngineClient) -> None:
         os.kill(lost := pid_of(client), signal.SIGKILL)
         with pytest.raises(EngineLost):
             await deltas(stream)
+        assert client.is_restarting
         with pytest.raises(Overloaded, match="being restarted"):
             client.generate(asked("meanwhile"))
         await until_ready(client)
@@ -86,22 +87,25 @@ async def test_one_that_cannot_start_is_tried_again(
     client: EngineClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempts = 0
+    had_hope: list[bool] = []
     wait_until_ready = supervisor.EngineProcess.wait_until_ready
 
-    def fail_twice(self: supervisor.EngineProcess) -> object:
+    def fail_often(self: supervisor.EngineProcess) -> object:
         nonlocal attempts
         attempts += 1
-        if attempts < 3:
+        if attempts < 6:
+            had_hope.append(client.is_restarting)
             self._process.kill()
             raise CheckpointError("is gone")
         return wait_until_ready(self)
 
     monkeypatch.setattr(supervisor, "MAX_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(supervisor.EngineProcess, "wait_until_ready", fail_twice)
+    monkeypatch.setattr(supervisor.EngineProcess, "wait_until_ready", fail_often)
     os.kill(pid_of(client), signal.SIGKILL)
     await asyncio.to_thread(wait_until, lambda: not client.is_ready)
     await until_ready(client)
-    assert attempts == 3
+    assert attempts == 6
+    assert had_hope == [True] * 3 + [False] * 2
     assert len((await answer(client, asked("hello")))[0]) == 10
 
 

@@ -30,6 +30,11 @@ class Engine(Protocol):
     def is_ready(self) -> bool: ...
 
     @property
+    def is_restarting(self) -> bool:
+        """It is not ready, and will soon be."""
+        ...
+
+    @property
     def metrics(self) -> EngineMetrics: ...
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
@@ -39,7 +44,7 @@ class Engine(Protocol):
     async def embed(self, request: EmbedRequest) -> Embeddings: ...
 
     def fail_open(self, error: PandaError) -> None:
-        """Ends every request that is open."""
+        """Ends every request that is open, and takes no more."""
         ...
 
     def close(self) -> None: ...

@@ -33,6 +33,11 @@ class Link(Protocol):
         """False from the moment the engine has ended, whoever ended it."""
         ...
 
+    @property
+    def is_restarting(self) -> bool:
+        """Not open, and another engine is about to take over."""
+        ...
+
     def attach(
         self, loop: asyncio.AbstractEventLoop, deliver: Deliver, ended: Callable[[], None]
     ) -> None:
@@ -66,6 +71,10 @@ class EngineClient:
         return self._link.is_open and not self._is_closed
 
     @property
+    def is_restarting(self) -> bool:
+        return self._link.is_restarting and not self._is_closed
+
+    @property
     def num_requests(self) -> int:
         return len(self._streams)
 
@@ -96,7 +105,8 @@ class EngineClient:
             raise
 
     def fail_open(self, error: PandaError) -> None:
-        """Ends every request that is open; its reader hears why."""
+        """Ends every request that is open, whose reader hears why, and takes no more."""
+        self._is_closed = True
         for request_id in list(self._streams):
             self._fail(request_id, error)
 

@@ -47,6 +47,7 @@ class EngineProcess:
         `on_loss`, on a thread of its own: the process was ready, and has ended unasked.
         """
         self.is_open = False
+        self.is_restarting = False
         self.max_model_len = 0
         self._socket, theirs = socket.socketpair()
         for each in (self._socket, theirs):
