@@ -44,7 +44,7 @@ FENCES = {
     "asyncio": (
         *("api", "training.evaluation"),
         *("engine.client", "engine.stream", "engine.local", "engine.process"),
-        "engine.supervisor",
+        *("engine.heartbeat", "engine.supervisor"),
     ),
     "pickle": ("model.tensor_files",),
     "triton": ("model.cuda.kernels",),

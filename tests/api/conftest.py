@@ -60,6 +60,9 @@ class ScriptedEngine:
     is_closed: bool = False
     metrics: EngineMetrics = field(default_factory=EngineMetrics)
 
+    def listen(self) -> None:
+        pass
+
     def generate(self, request: GenerateRequest) -> DeltaStream:
         if self.refusal:
             raise self.refusal

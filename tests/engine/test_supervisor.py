@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,3 +118,27 @@ async def test_closing_meanwhile_leaves_no_process(client: EngineClient) -> None
     assert has_ended(pid_of(client))
     await asyncio.sleep(0.2)
     assert has_ended(pid_of(client))
+
+
+async def test_a_stopped_one_is_replaced(golden_bundle: Path) -> None:
+    """Though nobody asks anything; and not one that only its listener could not hear."""
+    config = replace(CONFIG, step_timeout_seconds=0.8)
+    engine = SupervisedEngine(start_of(golden_bundle, config))
+    await asyncio.to_thread(engine.wait_until_ready)
+    client = EngineClient(engine, config)
+    client.listen()
+    first = pid_of(client)
+    time.sleep(2.5)
+    await asyncio.sleep(1)
+    assert pid_of(client) == first
+    os.kill(first, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while client.is_ready:
+            await asyncio.sleep(0.01)
+    assert 1 < time.monotonic() - stopped_at < 5
+    assert has_ended(first)
+    await until_ready(client)
+    assert len((await answer(client, asked("hello")))[0]) == 10
+    client.close()
+    await asyncio.sleep(0.05)

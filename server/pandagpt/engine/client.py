@@ -78,11 +78,19 @@ class EngineClient:
     def num_requests(self) -> int:
         return len(self._streams)
 
+    def listen(self) -> None:
+        """On the running event loop; from the first request on at the latest."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            assert not self._streams, "a client serves one event loop"
+            self._loop = loop
+            self._link.attach(loop, self._deliver, self._fail_open)
+
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Refuses at once, here and not at the first delta: `Overloaded`, or a prompt too long."""
         self._refuse_if_full(len(request.prompt))
         check_length(request.prompt, self._link.max_model_len)
-        self._enter_loop()
+        self.listen()
         meter = RequestMeter(self.metrics, len(request.prompt), request.n)
         stream = DeltaStream(request.n, partial(self._abort, request.request_id), meter)
         assert request.request_id not in self._streams, "request ids are unique"
@@ -94,7 +102,7 @@ class EngineClient:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Raises Overloaded at once, or what one of its media has failed by. May be cancelled."""
         self._refuse_if_full()
-        self._enter_loop()
+        self.listen()
         reply = Reply()
         self._accept(request.request_id, reply)
         self._link.send(Embed(request))
@@ -147,13 +155,6 @@ class EngineClient:
         if self._is_closed:
             return ShuttingDown()
         return Overloaded("The engine is being restarted. Try again soon.", retry_after_seconds=5)
-
-    def _enter_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            assert not self._streams, "a client serves one event loop"
-            self._loop = loop
-            self._link.attach(loop, self._deliver, self._fail_open)
 
     def _abort(self, request_id: str) -> None:
         self._forget(request_id)

@@ -59,7 +59,8 @@ class SupervisedEngine:
         self, loop: asyncio.AbstractEventLoop, deliver: Deliver, ended: Callable[[], None]
     ) -> None:
         self._attachment = (loop, deliver, ended)
-        self._process.attach(loop, deliver, ended)
+        if self.is_open:
+            self._process.attach(loop, deliver, ended)
 
     def send(self, message: Add | Embed | Abort) -> None:
         self._process.send(message)
