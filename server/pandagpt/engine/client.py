@@ -15,7 +15,7 @@ from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.meter import RequestMeter, record
 from pandagpt.engine.request import Embeddings, EmbedRequest, Event, GenerateRequest, check_length
 from pandagpt.engine.stats import Stats
-from pandagpt.engine.stream import DeltaStream, Reply
+from pandagpt.engine.stream import MAX_UNREAD_BYTES, DeltaStream, Reply
 from pandagpt.errors import DeadlineExceeded, EngineLost, Overloaded, PandaError, ShuttingDown
 from pandagpt.metrics import EngineMetrics
 
@@ -92,7 +92,8 @@ class EngineClient:
         check_length(request.prompt, self._link.max_model_len)
         self.listen()
         meter = RequestMeter(self.metrics, len(request.prompt), request.n)
-        stream = DeltaStream(request.n, partial(self._abort, request.request_id), meter)
+        abort = partial(self._abort, request.request_id)
+        stream = DeltaStream(request.n, abort, meter, MAX_UNREAD_BYTES)
         assert request.request_id not in self._streams, "request ids are unique"
         self._accept(request.request_id, stream)
         self._waiting_tokens[request.request_id] = len(request.prompt)
