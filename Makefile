@@ -1,4 +1,4 @@
-# serve · test · check · bench · fuzz · chaos · soak · tiny. Everything runs from .venv, which `install` makes once.
+# serve · test · check · bench · fuzz · chaos · soak · audit · tiny. Everything runs from .venv, which `install` makes once.
 PYTHON ?= python3
 MODEL  ?= tiny
 HOST   ?= 127.0.0.1
@@ -7,7 +7,7 @@ PORT   ?= 8000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: install install-dev serve test check format bench fuzz chaos soak tiny clean
+.PHONY: install install-dev serve test check format bench fuzz chaos soak audit tiny clean
 
 serve: install
 	@$(BIN)/pandagpt serve --model $(MODEL) --host $(HOST) --port $(PORT)
@@ -46,6 +46,12 @@ chaos: install-dev
 REQUESTS ?= 10000
 soak: install-dev
 	@$(BIN)/python -m tests.soak --requests $(REQUESTS)
+
+# Known holes in what is installed, by the package index's advisories; --strict: what could not be
+# looked up fails too.
+audit: install
+	@$(PIP) pip-audit
+	@$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 # Trains the bundled model again, from nothing but this repository, with fixed seeds.
 tiny: install-dev

@@ -36,10 +36,10 @@ FENCES = {
     "peft": ("training",),
     "openai": (),
     "prometheus_client": ("metrics",),
-    "msgspec": ("engine.messages", "media.job"),
+    "msgspec": ("engine.messages", "engine.grammar_checker", "media.job"),
     "socket": (
         *("frames", "engine.process", "engine.__main__", "media.decoder", "media.__main__"),
-        *("api.fetch", "cli"),
+        *("engine.grammar_checker", "api.fetch", "cli"),
     ),
     "asyncio": (
         *("api", "training.evaluation"),

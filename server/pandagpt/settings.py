@@ -66,6 +66,10 @@ class Settings(BaseModel):
         "auto",
         description="How weights are stored on CPU. auto: fp16 if there is a C++ compiler.",
     )
+    enforce_eager: bool = Field(
+        False,
+        description="On CUDA, run every step by torch alone: no captured steps, no own kernels.",
+    )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads for the model. Default: all cores but one."
     )

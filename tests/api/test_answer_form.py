@@ -109,10 +109,11 @@ def test_what_cannot_be_kept_to_is_placed(
     tokenizer: Tokenizer, fields: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(InvalidSchema) as error:
-        check_form(chat(**fields), tokenizer, tokenizer.vocab_size)
+        check_form(chat(**fields), compiler_of(tokenizer, tokenizer.vocab_size).check)
     assert error.value.param == param
 
 
 def test_what_can_be_kept_to_passes(tokenizer: Tokenizer) -> None:
-    check_form(chat(tools=[tool("f")]), tokenizer, tokenizer.vocab_size)
-    check_form(chat(), tokenizer, tokenizer.vocab_size)
+    check = compiler_of(tokenizer, tokenizer.vocab_size).check
+    check_form(chat(tools=[tool("f")]), check)
+    check_form(chat(), check)

@@ -50,6 +50,19 @@ def examples() -> Iterator[Any]:
                 yield pytest.param(Example(path, operation, example["value"]), id=name)
 
 
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/v1/files/{file_id}/content", "application/octet-stream"),
+        ("/v1/files/{file_id}", "application/json"),
+        ("/metrics", "text/plain"),
+    ],
+)
+def test_an_answer_has_its_content_type_alone(path: str, content_type: str) -> None:
+    answer = DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]
+    assert list(answer) == [content_type]
+
+
 @pytest.mark.parametrize("example", list(examples()))
 def test_example_runs(live: httpx.Client, example: Example) -> None:
     response = live.post(example.path, json=example.body)

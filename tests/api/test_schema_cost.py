@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pandagpt.api.schema_cost import check_cost
-from pandagpt.engine.grammar import GrammarCompiler, json_rule
+from pandagpt.engine.grammar import GrammarCompiler, Words, json_rule
 from pandagpt.engine.request import Grammar
 from pandagpt.errors import InvalidSchema
 from pandagpt.model.tokenizer import Tokenizer
@@ -18,7 +18,7 @@ WORD: dict[str, Any] = {"type": "string", "maxLength": 30}
 
 @pytest.fixture(scope="module")
 def compiler(tokenizer: Tokenizer) -> GrammarCompiler:
-    return GrammarCompiler(tokenizer, tokenizer.vocab_size)
+    return GrammarCompiler(Words.of(tokenizer, tokenizer.vocab_size))
 
 
 def words(count: int) -> list[str]:

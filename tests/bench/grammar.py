@@ -17,7 +17,7 @@ import torch
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.engine import Engine
-from pandagpt.engine.grammar import CompileJob, GrammarCompiler, compiler_of, json_rule
+from pandagpt.engine.grammar import CompileJob, GrammarCompiler, Words, compiler_of, json_rule
 from pandagpt.engine.request import GenerateRequest, Grammar, SamplingParams
 from pandagpt.engine.runner import Runner
 from pandagpt.model.device import choose
@@ -56,8 +56,9 @@ def milliseconds(run: Any) -> float:
 
 def mask_times(tokenizer: Tokenizer, vocab_size: int) -> Iterator[tuple[str, float]]:
     """Of one text token by token, in milliseconds."""
-    compiler = GrammarCompiler(tokenizer, vocab_size)
-    yield "vocabulary read, ms", milliseconds(lambda: GrammarCompiler(tokenizer, vocab_size))
+    words = Words.of(tokenizer, vocab_size)
+    compiler = GrammarCompiler(words)
+    yield "vocabulary read, ms", milliseconds(lambda: GrammarCompiler(words))
     yield "schema compiled, ms", milliseconds(lambda: compiler.compile(grammar(PERSON)))
     matcher = compiler.compile(grammar(PERSON))
     times = []
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(config.num_threads)
     place = choose(options.device, "auto", "auto")
     folder = Path(resolve_folder(options.model))
-    model = load_model(folder, place.device, place.dtype, place.cpu_weights)
+    model = load_model(folder, place)
     runner = Runner(model, config)
     print(f"{process.machine()}; {place}\n\n| measure | value |\n|---|---|")
     for name, value in mask_times(model.tokenizer, model.llama.config.vocab_size):

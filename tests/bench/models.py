@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = choose("cpu", "auto", "auto")
     folder = resolve_folder(options.model)
     sources = [VariantSource("base", None)]
-    model = load_model(folder, "cpu", place.dtype, place.cpu_weights, sources)
+    model = load_model(folder, place, sources)
     cases = [(rows, base) for rows in ROWS for base in sorted({0, rows // 2, rows})]
     tries = [[step_milliseconds(model, *case) for case in cases] for _ in range(options.tries)]
     print(f"{machine()}\n\n| rows | of the base | ms a step |\n|---|---|---|")

@@ -47,3 +47,9 @@ def test_a_part_that_fails_leaves_the_others(
     table = capsys.readouterr().out
     assert "| steps | failed: MemoryError |" in table
     assert "| imu files/s, 2 at once |" in table
+
+
+def test_eager_steps_are_measured_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "results")
+    gpu.main([*ARGUMENTS, "--parts", "steps", "--enforce-eager", "--out", out])
+    assert "| decode steps | not captured |" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pandagpt.engine.grammar import CompileJob, GrammarCompiler, Matcher, json_rule
+from pandagpt.engine.grammar import CompileJob, GrammarCompiler, Matcher, Words, json_rule
 from pandagpt.engine.request import Grammar
 from pandagpt.errors import InvalidSchema
 from pandagpt.model.tokenizer import Tokenizer
@@ -30,7 +30,7 @@ MOST_TOKENS = 400
 
 @pytest.fixture(scope="module")
 def compiler(tokenizer: Tokenizer) -> GrammarCompiler:
-    return GrammarCompiler(tokenizer, tokenizer.vocab_size + 3)
+    return GrammarCompiler(Words.of(tokenizer, tokenizer.vocab_size + 3))
 
 
 def grammar(schema: Mapping[str, Any]) -> Grammar:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
@@ -111,7 +110,7 @@ def has_ended(pid: int) -> bool:
 
 async def test_answers_are_those_of_this_process(client: EngineClient, golden_bundle: Path) -> None:
     questions = [asked("hello"), asked("you there"), with_film("film", 0.25)]
-    model = load_bundle(golden_bundle, "cpu", torch.float32)
+    model = load_bundle(golden_bundle)
     local = EngineClient(LocalEngine(model, CONFIG), CONFIG)
     expected = [await answer(local, each) for each in questions]
     local.close()

@@ -16,6 +16,7 @@ from pandagpt.media.modality import Modality
 from pandagpt.model.adapter_folder import VariantSource
 from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.cpu.compiler import library
+from pandagpt.model.device import Placement
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
 from tests.engine.test_engine import Bench, alone
@@ -32,7 +33,7 @@ def model(golden_bundle: Path, other_adapter: Path, request: pytest.FixtureReque
     if request.param and library() is None:
         pytest.skip("needs a C++ compiler")
     sources = [VariantSource("base", None), VariantSource("other", str(other_adapter))]
-    return load_bundle(golden_bundle, "cpu", torch.float32, request.param, sources)
+    return load_bundle(golden_bundle, Placement(cpu_weights=request.param), sources)
 
 
 def asked(name: str, model: str, *media: MediaInput, length: int = 20) -> GenerateRequest:

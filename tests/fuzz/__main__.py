@@ -25,9 +25,9 @@ def main() -> None:
     arguments = parser.parse_args()
     numbers = range(arguments.first, arguments.first + arguments.cases)
     if arguments.url:
-        sys.exit(run(arguments.url, numbers))
+        sys.exit(run(arguments.url, numbers) > 0)
     with pandagpt("tiny") as server:
-        sys.exit(run(server.url, numbers))
+        sys.exit(run(server.url, numbers) > 0)
 
 
 def run(url: str, numbers: range) -> int:
@@ -39,7 +39,7 @@ def run(url: str, numbers: range) -> int:
             if wrong:
                 num_wrong += 1
                 print(f"case {number} ({case(number).path}): {wrong}", flush=True)
-            if done % 1000 == 0:
+            if done % 1000 == 0 or done == len(numbers):
                 print(f"{done} cases, {num_wrong} answered wrongly", flush=True)
         assert client.get("/ready").status_code == 200, "the server is not ready any more"
     return num_wrong

@@ -21,6 +21,7 @@ from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.cpu.compiler import library
 from pandagpt.model.cpu.decoder import CpuWeights
 from pandagpt.model.decoder import Decoder
+from pandagpt.model.device import Placement
 from pandagpt.model.kv_cache import Span
 from pandagpt.model.llama import Llama
 from pandagpt.model.manifest import ADAPTER_FILE, LLM_FILE, MANIFEST_FILE, Manifest, seal
@@ -37,7 +38,7 @@ TOKENS = torch.randint(2000, (40,), generator=torch.Generator().manual_seed(0))
 def load(bundle: Path, *variants: VariantSource, kind: CpuWeights | None = None) -> PandaGPT:
     if kind and library() is None:
         pytest.skip("needs a C++ compiler")
-    return load_bundle(bundle, "cpu", torch.float32, kind, variants)
+    return load_bundle(bundle, Placement(cpu_weights=kind), variants)
 
 
 def logits(llama: Decoder, patched: Patched = NOBODY) -> Tensor:

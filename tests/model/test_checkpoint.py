@@ -11,15 +11,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pandagpt.errors import CheckpointError
+from pandagpt.model import checkpoint
 from pandagpt.model.checkpoint import BundleWriter, load_bundle, write_bundle
+from pandagpt.model.config import LlamaConfig
+from pandagpt.model.cuda.decoder import CudaLlama
+from pandagpt.model.device import Placement
 from pandagpt.model.folder import BUNDLED, resolve_folder
 from pandagpt.model.llama import Llama
-from pandagpt.model.manifest import FileFacts, Manifest
+from pandagpt.model.manifest import LLM_FILE, FileFacts, Manifest
 from pandagpt.model.pandagpt import PandaGPT
-
-
-def load(path: Path) -> PandaGPT:
-    return load_bundle(path, "cpu", torch.float32)
+from pandagpt.model.tensor_files import TensorFiles
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def torch_llama(model: PandaGPT) -> Llama:
 
 
 def test_loads_with_lora_merged(golden_bundle: Path, golden: Path) -> None:
-    model = load(golden_bundle)
+    model = load_bundle(golden_bundle)
     assert model.name == golden_bundle.name
     assert (model.device.type, model.dtype) == ("cpu", torch.float32)
     key = "model.layers.1.self_attn.v_proj.weight"
@@ -60,7 +61,7 @@ def test_loads_with_lora_merged(golden_bundle: Path, golden: Path) -> None:
 
 
 def test_every_encoder_weight_is_the_source_s(golden_bundle: Path, golden: Path) -> None:
-    ours = load(golden_bundle).encoders.imagebind.state_dict()
+    ours = load_bundle(golden_bundle).encoders.imagebind.state_dict()
     source = load_file(golden / "imagebind_tiny.safetensors")
     assert ours.keys() == source.keys()
     assert all(torch.equal(ours[key], source[key].float()) for key in source)
@@ -70,7 +71,7 @@ def test_every_encoder_weight_is_the_source_s(golden_bundle: Path, golden: Path)
 def test_dtype_is_honoured_but_logit_scales_stay_exact(
     golden_bundle: Path, dtype: torch.dtype
 ) -> None:
-    model = load_bundle(golden_bundle, "cpu", dtype)
+    model = load_bundle(golden_bundle, Placement(dtype=dtype))
     assert model.dtype == torch_llama(model).dtype == dtype
     for key, tensor in model.encoders.imagebind.state_dict().items():
         assert tensor.dtype == (dtype if tensor.ndim else max_precision(dtype)), key
@@ -81,7 +82,7 @@ def max_precision(dtype: torch.dtype) -> torch.dtype:
 
 
 def test_nothing_learns_or_drops_out(golden_bundle: Path) -> None:
-    model = load(golden_bundle)
+    model = load_bundle(golden_bundle)
     assert not model.encoders.imagebind.training
     modules = (model.encoders.imagebind, model.encoders.projection, torch_llama(model))
     assert not any(p.requires_grad for module in modules for p in module.parameters())
@@ -89,7 +90,7 @@ def test_nothing_learns_or_drops_out(golden_bundle: Path) -> None:
 
 def test_loaded_model_outlives_its_files(bundle: Path) -> None:
     """Weights are copied out of the mapped files: a bundle may be replaced while it serves."""
-    model = load_bundle(bundle, "cpu", torch.float16)
+    model = load_bundle(bundle, Placement(dtype=torch.float16))
     before = {key: value.clone() for key, value in model.encoders.imagebind.state_dict().items()}
     path = bundle / "imagebind.safetensors"
     with path.open("r+b") as file:
@@ -115,14 +116,14 @@ def test_a_spoiled_file_is_named(
     path = bundle / name
     path.write_bytes(spoil(path.read_bytes()))
     with pytest.raises(CheckpointError, match=message) as caught:
-        load(bundle)
+        load_bundle(bundle)
     assert caught.value.path == path
 
 
 def test_a_missing_file_is_named(bundle: Path) -> None:
     (bundle / "adapter.safetensors").unlink()
     with pytest.raises(CheckpointError, match=r"adapter\.safetensors: is missing"):
-        load(bundle)
+        load_bundle(bundle)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_every_tensor_has_its_place(bundle: Path, name: str) -> None:
         save_file(tensors, path)
         resign(bundle)
         with pytest.raises(CheckpointError, match=message) as caught:
-            load(bundle)
+            load_bundle(bundle)
         assert name in str(caught.value)
 
 
@@ -158,7 +159,7 @@ def test_every_tensor_has_its_place(bundle: Path, name: str) -> None:
 def test_a_strange_manifest_is_refused(bundle: Path, text: str, message: str) -> None:
     (bundle / "manifest.json").write_text(text)
     with pytest.raises(CheckpointError, match=message):
-        load(bundle)
+        load_bundle(bundle)
 
 
 def test_a_changed_digit_in_the_manifest_is_found(bundle: Path) -> None:
@@ -167,7 +168,7 @@ def test_a_changed_digit_in_the_manifest_is_found(bundle: Path) -> None:
     assert '"rms_norm_eps": 1e-06' in text
     path.write_text(text.replace('"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'))
     with pytest.raises(CheckpointError, match="its seal says"):
-        load(bundle)
+        load_bundle(bundle)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +184,14 @@ def test_facts_that_do_not_fit_are_refused(
 ) -> None:
     rewrite(bundle, **changes)
     with pytest.raises(CheckpointError, match=message):
-        load(bundle)
+        load_bundle(bundle)
 
 
 @pytest.mark.parametrize("name", ["../imagebind.safetensors", "a/b"])
 def test_file_names_stay_in_the_folder(bundle: Path, name: str) -> None:
     rewrite(bundle, files=dict(Manifest.read(bundle).files) | {name: FileFacts(1, "0")})
     with pytest.raises(CheckpointError, match="not a plain file name"):
-        load(bundle)
+        load_bundle(bundle)
 
 
 @pytest.mark.parametrize("name", ["imagebind.safetensors", "llm.safetensors"])
@@ -199,12 +200,12 @@ def test_unlisted_weights_are_not_loaded(bundle: Path, name: str) -> None:
     files = {key: facts for key, facts in Manifest.read(bundle).files.items() if key != name}
     rewrite(bundle, files=files)
     with pytest.raises(CheckpointError, match=r"does not list|lists no"):
-        load(bundle)
+        load_bundle(bundle)
 
 
 def test_the_model_card_may_change(bundle: Path) -> None:
     (bundle / "README.md").write_text("measured: 0.97")
-    assert load(bundle).name
+    assert load_bundle(bundle).name
 
 
 def write_again(
@@ -228,7 +229,7 @@ def write_again(
 
 def test_written_state_dicts_load_again(golden_bundle: Path, tmp_path: Path) -> None:
     write_again(golden_bundle, tmp_path / "again")
-    before, after = load(golden_bundle), load(tmp_path / "again")
+    before, after = load_bundle(golden_bundle), load_bundle(tmp_path / "again")
     for ours, theirs in (
         (after.encoders.imagebind, before.encoders.imagebind),
         (torch_llama(after), torch_llama(before)),
@@ -250,7 +251,7 @@ def test_a_bundle_is_replaced_only_if_asked(golden_bundle: Path, tmp_path: Path)
     with pytest.raises(CheckpointError, match="is there already"):
         write_again(golden_bundle, tmp_path / "twice")
     write_again(golden_bundle, tmp_path / "twice", overwrite=True)
-    assert load(tmp_path / "twice").name
+    assert load_bundle(tmp_path / "twice").name
 
 
 def test_unfinished_output_leaves_nothing(tmp_path: Path) -> None:
@@ -286,3 +287,19 @@ def test_manifest_is_json_that_other_tools_can_read(golden_bundle: Path) -> None
         (golden_bundle / "llm.safetensors").stat().st_size
     )
     assert Manifest.from_dict(data) == Manifest.read(golden_bundle)
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_steps_on_a_gpu_are_captured_unless_that_is_switched_off(
+    captures: bool, golden_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnThisCpu(CudaLlama):
+        def __init__(self, config: LlamaConfig, device: str, dtype: torch.dtype) -> None:
+            super().__init__(config, "cpu", dtype)
+
+    monkeypatch.setattr(checkpoint, "CudaLlama", OnThisCpu)
+    monkeypatch.setattr(checkpoint, "Llama", lambda config, device, dtype: Llama(config))
+    config = Manifest.read(golden_bundle).llama
+    state = TensorFiles([golden_bundle / LLM_FILE])
+    made = checkpoint.new_decoder(config, state, Placement("cuda", captures=captures))
+    assert isinstance(made, CudaLlama) == captures

@@ -101,7 +101,7 @@ def test_shards(
     out = run(source, tmp_path / "out")
     assert Manifest.read(out).llm_files == ["llm-00001.safetensors", "llm-00002.safetensors"]
     assert same(llm_state(out), llm_state(golden_bundle))
-    assert load_bundle(out, "cpu", torch.float32).name == "out"
+    assert load_bundle(out).name == "out"
 
 
 def make_delta(source: Published, folder: Path) -> tuple[State, State]:
@@ -131,7 +131,7 @@ def test_delta_is_added_and_its_own_row_kept(source: Published, tmp_path: Path) 
         assert torch.equal(tensor[:rows], expected), key
     assert torch.equal(ours[HEAD][-1], delta[HEAD][-1])
     vocab_size = len(base[HEAD]) + 1
-    assert load_bundle(out, "cpu", torch.float32).llama.config.vocab_size == vocab_size
+    assert load_bundle(out).llama.config.vocab_size == vocab_size
 
 
 def test_a_delta_of_another_size_is_refused(source: Published, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_rotary_tables_of_old_files_are_left_out(
 
 
 def test_balanced_bundles_undo_the_scales(source: Published, tmp_path: Path) -> None:
-    model = load_bundle(run(source, tmp_path / "out", balance=True), "cpu", torch.float32)
+    model = load_bundle(run(source, tmp_path / "out", balance=True))
     items = {
         Modality.IMAGE: (3, 224, 224),
         Modality.AUDIO: (1, 128, 204),

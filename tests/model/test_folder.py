@@ -27,7 +27,7 @@ def sentencepiece(golden: Path) -> Path:
 
 
 def load(folder: Path) -> PandaGPT:
-    return load_model(resolve_folder(str(folder)), "cpu", torch.float32)
+    return load_model(resolve_folder(str(folder)))
 
 
 SHAPES: dict[str, dict[str, Any]] = {

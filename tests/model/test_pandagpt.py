@@ -23,7 +23,7 @@ SHAPES = {
 
 @pytest.fixture(scope="module")
 def model(golden_bundle: Path) -> PandaGPT:
-    return load_bundle(golden_bundle, "cpu", torch.float32)
+    return load_bundle(golden_bundle)
 
 
 def random_batch(modality: Modality, size: int = 2) -> np.ndarray:

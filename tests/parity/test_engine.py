@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from pandagpt.engine.config import EngineConfig
@@ -19,6 +18,7 @@ from pandagpt.media.modality import Modality
 from pandagpt.media.options import MediaOptions
 from pandagpt.model.checkpoint import load_bundle
 from pandagpt.model.cpu.compiler import library
+from pandagpt.model.device import Placement
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import MediaSlot, Prompt
 
@@ -28,7 +28,7 @@ def model(golden_bundle: Path, request: pytest.FixtureRequest) -> PandaGPT:
     """By torch, and by the compiled decoder with both kinds of weights that keep golden tokens."""
     if request.param is not None and library() is None:
         pytest.skip("needs a C++ compiler")
-    return load_bundle(golden_bundle, "cpu", torch.float32, request.param)
+    return load_bundle(golden_bundle, Placement(cpu_weights=request.param))
 
 
 @pytest.fixture(scope="module")

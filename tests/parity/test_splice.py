@@ -77,7 +77,7 @@ def cases(meta: dict[str, Any], io: dict[str, Tensor]) -> list[Case]:
 
 @pytest.fixture(scope="module")
 def model(golden_bundle: Path) -> PandaGPT:
-    return load_bundle(golden_bundle, "cpu", torch.float32)
+    return load_bundle(golden_bundle)
 
 
 def near(ours: Tensor, theirs: Tensor, tolerance: float) -> None:

@@ -35,7 +35,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_comes_out_that_the_server_loads(stages: Path, tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     tiny.bundle_stage(stages, out)
-    model = load_bundle(out, "cpu", torch.float32)
+    model = load_bundle(out)
     assert model.name == "pandagpt-tiny"
     assert model.fusion == "sum"
     assert sum(path.stat().st_size for path in out.iterdir()) < 15_000_000

@@ -1,16 +1,15 @@
 """What a request says of its answer's form, as one grammar: `response_format` and tools."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pandagpt.api.schema_cost import check_cost
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.tools import NO_CALL_RULE, Toolbox
-from pandagpt.engine.grammar import compiler_of, json_rule
+from pandagpt.engine.grammar import json_rule
 from pandagpt.engine.request import Grammar
 from pandagpt.errors import InvalidSchema
-from pandagpt.model.tokenizer import Tokenizer
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -38,17 +37,16 @@ RAW = AnswerForm(is_free=False)
 """What follows a raw prompt: no form, and no turn that the prompt's stop would end."""
 
 
-def check_form(chat: ChatRequest, tokenizer: Tokenizer, vocab_size: int) -> None:
-    """Compiles the grammar once, which may take a while. Raises InvalidSchema with its place."""
+def check_form(chat: ChatRequest, check: Callable[[Grammar], None]) -> None:
+    """`check` raises InvalidSchema and may take a while; here it is raised with its place."""
     if (grammar := AnswerForm.of(chat).grammar) is None:
         return
-    compiler = compiler_of(tokenizer, vocab_size)
     try:
-        compiler.check(grammar)
+        check(grammar)
     except InvalidSchema:
         for param, schema in _schemas(chat):
             try:
-                compiler.check(Grammar(f"answer: {json_rule(schema)}"))
+                check(Grammar(f"answer: {json_rule(schema)}"))
             except InvalidSchema as error:
                 raise error.at(param) from None
         raise

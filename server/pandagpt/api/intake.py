@@ -25,6 +25,7 @@ from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.api.schemas.completion import CompletionRequest
 from pandagpt.api.serving import ServedModel
 from pandagpt.api.tools import Toolbox
+from pandagpt.engine.grammar_checker import GrammarChecker
 from pandagpt.engine.request import MediaInput, check_length
 from pandagpt.errors import (
     ContextLengthExceeded,
@@ -91,12 +92,17 @@ class Intake:
         self._max_media = max_media
         self._max_pending = max_pending
         self._num_pending = 0
+        self._grammars = GrammarChecker()
+        # Of its own: grammars wait for each other, and must not keep everything else waiting.
+        self._grammar_pool = ThreadPoolExecutor(1, thread_name_prefix="grammars")
         self._room = Room(max_decoded_bytes, max_queue_seconds)
         self._pool = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="intake")
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._grammar_pool):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._reader.close()
+        self._grammars.close()
 
     @asynccontextmanager
     async def read(
@@ -114,7 +120,7 @@ class Intake:
                 prompt = await self._prompt(conversation, chat, model)
                 check_length(prompt, model.max_model_len)
                 if AnswerForm.of(chat).grammar is not None:
-                    await self._run(check_form, chat, model.tokenizer, model.vocab_size)
+                    await self._check_form(chat, model)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
                 media = await self._reader.read_all(conversation.media, caller)
@@ -224,6 +230,12 @@ class Intake:
             raise ContextLengthExceeded.of_messages(at_least, model.max_model_len)
         is_long = num_chars > MAX_INLINE_CHARS or num_turns > MAX_INLINE_TURNS
         return await self._run(tokenize) if is_long else tokenize()
+
+    async def _check_form(self, chat: ChatRequest, model: ServedModel) -> None:
+        known = {"tokenizer": model.tokenizer, "vocab_size": model.vocab_size}
+        check = partial(self._grammars.check, **known)
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._grammar_pool, check_form, chat, check)
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

@@ -12,8 +12,9 @@ in schemas/descriptions.py. The tests post every example to a live server.
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode
 
@@ -59,7 +60,13 @@ def describe(
     if query:
         extra["parameters"] = _parameters(query)
     extra[SCHEMAS] = _union(schemas)
-    return {"response_model": None, "responses": responses, "openapi_extra": extra}
+    # FastAPI adds the content type of the class, were it not for a class without one.
+    return {
+        "response_model": None,
+        "response_class": JSONResponse if answer else Response,
+        "responses": responses,
+        "openapi_extra": extra,
+    }
 
 
 def _json(model: type[BaseModel], examples: Json | None = None) -> Json:

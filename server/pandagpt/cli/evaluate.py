@@ -47,9 +47,7 @@ def evaluate(
 
     place = choose(device, "auto", quantization)
     with console.status(f"asking {bundle.name}"):
-        scores = evaluation.evaluate(
-            bundle, items, log, place.device, place.dtype, place.cpu_weights
-        )
+        scores = evaluation.evaluate(bundle, items, log, place)
     results = evaluation.tables(scores)
     print(results)
     if write_card:

@@ -39,6 +39,7 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
             settings.log_format,
             tuple(source for source, _ in variants),
             _faults(),
+            settings.enforce_eager,
         )
     )
     try:

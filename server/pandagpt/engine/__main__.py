@@ -75,10 +75,10 @@ class EngineServer:
 
     def _start_worker(self) -> Ready:
         start = self._start
-        place = choose(start.device, start.dtype, start.quantization)
-        model = load_model(
-            Path(start.folder), place.device, place.dtype, place.cpu_weights, start.variants
+        place = choose(
+            start.device, start.dtype, start.quantization, captures=not start.enforce_eager
         )
+        model = load_model(Path(start.folder), place, start.variants)
         capacity = self._capacity(model, place)
         config = self._start.config.on(place.device).with_rows(capacity.rows)
         self._worker = Worker(model, config, self._post, partial(_leave, 1), self._send)

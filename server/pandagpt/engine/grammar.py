@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -66,7 +66,7 @@ def _has(bits: bytes, token_id: int) -> bool:
 class Matcher:
     """Where one text stands in its grammar."""
 
-    def __init__(self, matcher: LLMatcher, words: "_Words") -> None:
+    def __init__(self, matcher: LLMatcher, words: "Words") -> None:
         """Raises InvalidSchema, as all of it does: the library's limits are met at any token."""
         self._matcher = matcher
         self._words = words
@@ -110,22 +110,20 @@ class CompiledGrammar:
 class GrammarCompiler:
     """For one vocabulary. May be used from several threads."""
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
-        # A text begins with the tokenizer's own blank, which the detokenizer takes away again.
-        self._blank = " " if tokenizer.adds_blank else ""
-        self._words = _Words(tokenizer, vocab_size)
-        self._vocabulary = LLTokenizer(TokenizerWrapper(self._words))
+    def __init__(self, words: "Words") -> None:
+        self._words = words
+        self._vocabulary = LLTokenizer(TokenizerWrapper(words))
 
     def compile(self, grammar: Grammar) -> Matcher:
         """Raises InvalidSchema."""
-        rules = f'{_OPTIONS}start: "{self._blank}" answer\n{grammar.rules}'
+        rules = f'{_OPTIONS}start: "{self._words.blank}" answer\n{grammar.rules}'
         matcher = LLMatcher(self._vocabulary, rules, log_level=0, limits=_LIMITS)
         return Matcher(matcher, self._words)
 
     def check(self, grammar: Grammar) -> None:
         """Also whether a text can begin. Raises InvalidSchema."""
         matcher = self.compile(grammar)
-        for token_id in self._vocabulary.greedy_tokenize(self._blank):
+        for token_id in self._vocabulary.greedy_tokenize(self._words.blank):
             matcher.accept(token_id)
         matcher.allowed()
 
@@ -139,7 +137,7 @@ class GrammarCompiler:
 @lru_cache(maxsize=4)
 def compiler_of(tokenizer: Tokenizer, vocab_size: int) -> GrammarCompiler:
     """Made at the first request that asks for it: a large vocabulary takes 60 ms."""
-    return GrammarCompiler(tokenizer, vocab_size)
+    return GrammarCompiler(Words.of(tokenizer, vocab_size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +165,29 @@ class _StringEnd:
         return self.turns_end if is_in_string else _NOTHING
 
 
-class _Words:
-    """The vocabulary as llguidance asks for it. Ids past the tokenizer's own are never allowed."""
+@dataclass(frozen=True)
+class Words:
+    """The vocabulary as llguidance asks for it. Ids past the tokenizer's own are never allowed.
 
-    def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
-        ids = range(vocab_size)
-        self.bos_token_id = tokenizer.bos_id
-        self.eos_token_id = tokenizer.eos_id
-        self.tokens = [tokenizer.token_bytes(token_id) for token_id in ids]
-        self.string_end = _StringEnd.of(self.tokens, tokenizer.eos_id)
-        self.special_token_ids = [i for i in ids if not self.tokens[i] and i < tokenizer.vocab_size]
+    A text begins with the tokenizer's own `blank`, which the detokenizer takes away again.
+    """
+
+    tokens: list[bytes]
+    special_token_ids: list[int]
+    bos_token_id: int
+    eos_token_id: int
+    blank: str
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, vocab_size: int) -> Self:
+        tokens = [tokenizer.token_bytes(token_id) for token_id in range(vocab_size)]
+        special = [i for i, data in enumerate(tokens) if not data and i < tokenizer.vocab_size]
+        blank = " " if tokenizer.adds_blank else ""
+        return cls(tokens, special, tokenizer.bos_id, tokenizer.eos_id, blank)
+
+    @cached_property
+    def string_end(self) -> _StringEnd:
+        return _StringEnd.of(self.tokens, self.eos_token_id)
 
     def __call__(self, text: bytes) -> list[int]:
         """Asked only where tokens are forced, and none are."""

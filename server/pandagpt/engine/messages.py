@@ -53,6 +53,7 @@ class Start:
     log_format: LogFormat = "auto"
     variants: tuple[VariantSource, ...] = ()
     faults: str = ""
+    enforce_eager: bool = False
 
 
 @dataclass(frozen=True, slots=True)

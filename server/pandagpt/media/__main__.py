@@ -50,7 +50,8 @@ def serve(channel: socket.socket, shared: mmap) -> None:
             return
         job = from_frame(frame)
         assert isinstance(job, Job)
-        if not child.is_alive:
+        if child.has_ended():
+            child.end()
             child = Child(shared)
         try:
             send(channel, to_frame(child.run(frame, job.limits)))
@@ -77,13 +78,11 @@ class Child:
             if self._pid == 0:
                 _live(theirs, shared)
 
-    @property
-    def is_alive(self) -> bool:
-        """False for one that was killed while it waited."""
+    def has_ended(self) -> bool:
+        """One that was killed while it waited."""
         if self._pid and os.waitpid(self._pid, os.WNOHANG) != (0, 0):
             self._pid = 0
-            self.end()
-        return self._pid != 0
+        return self._pid == 0
 
     def run(self, job: Frame, limits: MediaLimits) -> Reply:
         with suppress(OSError):  # it has been killed meanwhile; its status tells

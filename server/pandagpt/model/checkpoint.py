@@ -18,9 +18,10 @@ from pandagpt.errors import CheckpointError
 from pandagpt.model.adapter import Adapter, adapter_of, variant
 from pandagpt.model.adapter_folder import AdapterFolder, VariantSource
 from pandagpt.model.config import ImageBindConfig, LlamaConfig
-from pandagpt.model.cpu.decoder import CpuLlama, CpuWeights
+from pandagpt.model.cpu.decoder import CpuLlama
 from pandagpt.model.cuda.decoder import CudaLlama
 from pandagpt.model.decoder import Decoder
+from pandagpt.model.device import REFERENCE, Placement
 from pandagpt.model.folder import load_tokenizer, text_tokenizer
 from pandagpt.model.imagebind import ImageBind
 from pandagpt.model.llama import Llama, llama_shapes
@@ -40,11 +41,7 @@ from pandagpt.model.tokenizer import Tokenizer
 
 
 def load_bundle(
-    path: Path,
-    device: str,
-    dtype: torch.dtype,
-    cpu_weights: CpuWeights | None = None,
-    variants: Sequence[VariantSource] = (),
+    path: Path, place: Placement = REFERENCE, variants: Sequence[VariantSource] = ()
 ) -> PandaGPT:
     """The bundle's own adapter is merged into the weights; `variants` are models beside it."""
     manifest = Manifest.read(path)
@@ -55,12 +52,12 @@ def load_bundle(
     tokenizer = load_tokenizer(path / TOKENIZER_FILE, manifest.llama)
     _check_text_vocabulary(path, manifest, tokenizer)
     encoders = Encoders(
-        _load_imagebind(path, manifest.imagebind, device, dtype),
-        adapter.projection(device, dtype),
+        _load_imagebind(path, manifest.imagebind, place),
+        adapter.projection(place.device, place.dtype),
         text_tokenizer(manifest, tokenizer),
         manifest.gains,
     )
-    llama = _load_llama(path, manifest, adapter, device, dtype, cpu_weights)
+    llama = _load_llama(path, manifest, adapter, place)
     return PandaGPT(
         manifest.name,
         llama,
@@ -86,49 +83,34 @@ def imagebind_shapes(config: ImageBindConfig) -> Shapes:
         return {key: tuple(t.shape) for key, t in ImageBind(config).state_dict().items()}
 
 
-def _load_imagebind(
-    path: Path, config: ImageBindConfig, device: str, dtype: torch.dtype
-) -> ImageBind:
+def _load_imagebind(path: Path, config: ImageBindConfig, place: Placement) -> ImageBind:
     files = TensorFiles([path / IMAGEBIND_FILE])
     files.check(imagebind_shapes(config))
     with torch.device("meta"):
         model = ImageBind(config)
     # Scalars are logit scales, which exp() would make coarse in half precision.
-    exact = torch.promote_types(dtype, torch.float32)
+    exact = torch.promote_types(place.dtype, torch.float32)
     state = {
-        key: tensor.to(device, dtype if tensor.ndim else exact, copy=True)
+        key: tensor.to(place.device, place.dtype if tensor.ndim else exact, copy=True)
         for key, tensor in files.items()
     }
     model.load_state_dict(state, strict=True, assign=True)
     return model.requires_grad_(False).eval()
 
 
-def _load_llama(
-    path: Path,
-    manifest: Manifest,
-    adapter: Adapter,
-    device: str,
-    dtype: torch.dtype,
-    cpu_weights: CpuWeights | None,
-) -> Decoder:
+def _load_llama(path: Path, manifest: Manifest, adapter: Adapter, place: Placement) -> Decoder:
     files = TensorFiles(path / name for name in manifest.llm_files)
     files.check(llama_shapes(manifest.llama))
     state = MergedWeights(files, adapter.tensors, manifest.lora) if manifest.lora else files
-    return new_decoder(manifest.llama, state, device, dtype, cpu_weights)
+    return new_decoder(manifest.llama, state, place)
 
 
-def new_decoder(
-    config: LlamaConfig,
-    state: Mapping[str, Tensor],
-    device: str,
-    dtype: torch.dtype,
-    cpu_weights: CpuWeights | None,
-) -> Decoder:
+def new_decoder(config: LlamaConfig, state: Mapping[str, Tensor], place: Placement) -> Decoder:
     """`state` holds every weight, or more, which its owner has checked."""
-    if cpu_weights is not None:
-        return CpuLlama(config, state, cpu_weights)
-    kind = CudaLlama if torch.device(device).type == "cuda" else Llama
-    llama = kind(config, device, dtype)
+    if place.cpu_weights is not None:
+        return CpuLlama(config, state, place.cpu_weights)
+    is_captured = place.captures and torch.device(place.device).type == "cuda"
+    llama = (CudaLlama if is_captured else Llama)(config, place.device, place.dtype)
     llama.load(state)
     return llama
 

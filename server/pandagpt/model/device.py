@@ -14,11 +14,15 @@ _CPU_WEIGHTS: dict[str, CpuWeights] = {"none": "float32", "fp16": "float16", "in
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """`cpu_weights`: how the compiled decoder stores its weights; None: torch's decoder."""
+    """`cpu_weights`: how the compiled decoder stores its weights; None: torch's decoder.
 
-    device: str
-    dtype: torch.dtype
-    cpu_weights: CpuWeights | None
+    `captures`: on a GPU, decode steps are captured, and may run kernels of our own.
+    """
+
+    device: str = "cpu"
+    dtype: torch.dtype = torch.float32
+    cpu_weights: CpuWeights | None = None
+    captures: bool = True
 
     def __str__(self) -> str:
         number_format = str(self.dtype).removeprefix("torch.")
@@ -27,7 +31,13 @@ class Placement:
         return f"{number_format} with {self.cpu_weights} weights"
 
 
-def choose(device: str, dtype: str, quantization: str = "auto") -> Placement:
+# What every other way is compared with.
+REFERENCE = Placement()
+
+
+def choose(
+    device: str, dtype: str, quantization: str = "auto", *, captures: bool = True
+) -> Placement:
     """Half precision only on CUDA: CPUs without bf16 instructions are slower with it."""
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
@@ -36,7 +46,8 @@ def choose(device: str, dtype: str, quantization: str = "auto") -> Placement:
         device = "cuda" if has_cuda else "cpu"
     if dtype == "auto":
         dtype = _half() if device == "cuda" else "float32"
-    return Placement(device, getattr(torch, dtype), _cpu_weights(device, dtype, quantization))
+    weights = _cpu_weights(device, dtype, quantization)
+    return Placement(device, getattr(torch, dtype), weights, captures)
 
 
 def free_memory(device: str) -> int:

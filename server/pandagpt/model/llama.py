@@ -25,8 +25,13 @@ from pandagpt.model.patch import NOBODY, Patched, Patches, Place, patches_of
 from pandagpt.model.rotary import rotary_table
 from pandagpt.model.transfer import sent
 
-# In checkpoints of old transformers versions; computed here from the config.
-_DERIVED_KEY = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+# Tables that old versions of transformers stored and that follow from the config.
+_DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+
+
+def is_derived(key: str) -> bool:
+    """Of a checkpoint's key: nobody needs it."""
+    return _DERIVED.fullmatch(key) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Llama(nn.Module):
         weights = self.weights()
         if missing := sorted(weights.keys() - state.keys()):
             raise CheckpointError(f"{len(missing)} LLaMA weights are missing, such as {missing[0]}")
-        if unknown := sorted(k for k in state.keys() - weights.keys() if not self._is_derived(k)):
+        if unknown := sorted(k for k in state.keys() - weights.keys() if not self._is_needless(k)):
             raise CheckpointError(f"{len(unknown)} LLaMA weights are unknown, such as {unknown[0]}")
         for key, target in weights.items():
             source = state[key]
@@ -131,9 +136,9 @@ class Llama(nn.Module):
         mask_R11S = mask_RS.masked_fill_(beyond_RS, float("-inf"))[:, None, None]
         return mask_R11S.expand(-1, self.config.num_key_value_heads, -1, -1).contiguous()
 
-    def _is_derived(self, key: str) -> bool:
+    def _is_needless(self, key: str) -> bool:
         tied_head = self.config.tie_word_embeddings and key == "lm_head.weight"
-        return tied_head or _DERIVED_KEY.fullmatch(key) is not None
+        return tied_head or is_derived(key)
 
     @property
     def kv_bytes_per_token(self) -> int:

@@ -3,7 +3,6 @@
 A folder (or two) in, tensors under Hugging Face's key names out, one at a time.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,11 +13,9 @@ from torch import Tensor
 from pandagpt.errors import CheckpointError
 from pandagpt.model.config import LlamaConfig
 from pandagpt.model.hf_config import read_config, read_json
-from pandagpt.model.llama import llama_shapes
+from pandagpt.model.llama import is_derived, llama_shapes
 from pandagpt.model.tensor_files import Shapes, TensorFiles
 
-# Tables that old versions of transformers stored and that follow from the config.
-DERIVED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 HEAD = "lm_head.weight"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -64,10 +61,6 @@ def add_delta(base: Tensor, delta: Tensor) -> Tensor:
     total = delta.to(torch.float32, copy=True)
     total[: len(base)] += base
     return total
-
-
-def is_derived(key: str) -> bool:
-    return DERIVED.fullmatch(key) is not None
 
 
 def open_weights(folder: Path) -> TensorFiles:

@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from pandagpt.engine.client import EngineClient
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.local import LocalEngine
 from pandagpt.engine.request import GenerateRequest, SamplingParams
 from pandagpt.errors import CheckpointError
 from pandagpt.model.checkpoint import load_bundle
-from pandagpt.model.cpu.decoder import CpuWeights
+from pandagpt.model.device import REFERENCE, Placement
 from pandagpt.model.pandagpt import PandaGPT
 from pandagpt.model.prompt import render
 from pandagpt.training.exam import Item, items
@@ -41,16 +39,9 @@ Scores = Mapping[str, Mapping[str, Score]]
 """By group of questions, then by medium (or kind of plain text)."""
 
 
-def evaluate(
-    bundle: Path,
-    num_items: int,
-    log: Log,
-    device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    cpu_weights: CpuWeights | None = None,
-) -> Scores:
+def evaluate(bundle: Path, num_items: int, log: Log, place: Placement = REFERENCE) -> Scores:
     """Asks everything of `exam` greedily; about `num_items` answers a cell."""
-    model = load_bundle(bundle, device, dtype, cpu_weights)
+    model = load_bundle(bundle, place)
     config = EngineConfig()
     engine = EngineClient(LocalEngine(model, config), config)
     try:

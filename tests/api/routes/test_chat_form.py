@@ -191,8 +191,14 @@ def test_rows_beside_each_other(live: httpx.Client) -> None:
     assert answers == [alone[i % 2] for i in range(12)]
 
 
-def test_a_hostile_schema_leaves_the_rest_alone(live: httpx.Client) -> None:
-    schema = {"allOf": [{"type": "string", "pattern": f".*{i}.*"} for i in range(64)]}
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"allOf": [{"type": "string", "pattern": f".*{i}.*"} for i in range(64)]},
+        {"type": "object", "properties": {"a": {"const": -(2**63)}}},  # ends its compiler
+    ],
+)
+def test_a_hostile_schema_leaves_the_rest_alone(live: httpx.Client, schema: dict[str, Any]) -> None:
     bad = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     response = live.post(CHAT, json=ask(response_format=bad))
     assert response.status_code == 400

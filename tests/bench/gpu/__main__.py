@@ -43,10 +43,11 @@ class Subject:
 
     preset: Preset
     device: Device
+    captures: bool = True
 
     @cached_property
     def llama(self) -> CudaLlama:
-        return random_llama(self.preset.llama, self.device)
+        return random_llama(self.preset.llama, self.device, captures=self.captures)
 
     @cached_property
     def panda(self) -> PandaGPT:
@@ -117,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--enforce-eager", action="store_true", help="no captured steps")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     preset = PRESETS[options.preset]
@@ -128,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         title(device),
         shlex.join(["python", "-m", "tests.bench.gpu", *given]),
     )
-    if failed := run(options.parts.split(","), Subject(preset, device), report):
+    subject = Subject(preset, device, captures=not options.enforce_eager)
+    if failed := run(options.parts.split(","), subject, report):
         raise SystemExit(f"failed: {', '.join(failed)}")
 
 

@@ -15,7 +15,8 @@ from pandagpt.model.config import ImageBindConfig, LlamaConfig
 from pandagpt.model.cuda.decoder import CudaLlama
 from pandagpt.model.cuda.graphs import Captured
 from pandagpt.model.imagebind import ImageBind
-from pandagpt.model.kv_cache import Span
+from pandagpt.model.kv_cache import KVCache, Span
+from pandagpt.model.llama import Llama
 from pandagpt.model.pandagpt import Encoders, PandaGPT
 from pandagpt.model.tokenizer import Tokenizer, Vocabulary
 from tests.bench.gpu.device import Device
@@ -38,8 +39,15 @@ class Words(Tokenizer):
         return self.encode(text)
 
 
-def random_llama(config: LlamaConfig, device: Device) -> CudaLlama:
-    llama = CudaLlama(config, device.name, device.dtype)
+class EagerLlama(CudaLlama):
+    """Of which nothing is captured."""
+
+    def new_cache(self, num_rows: int, max_len: int) -> KVCache:
+        return Llama.new_cache(self, num_rows, max_len)
+
+
+def random_llama(config: LlamaConfig, device: Device, *, captures: bool = True) -> CudaLlama:
+    llama = (CudaLlama if captures else EagerLlama)(config, device.name, device.dtype)
     if not device.is_cuda:
         llama.new_capture = lambda: _replayed
     draw(llama.weights().values())

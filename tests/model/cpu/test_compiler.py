@@ -35,6 +35,13 @@ def test_the_second_start_compiles_nothing(monkeypatch: pytest.MonkeyPatch, tmp_
     assert built.stat().st_mtime_ns == before
 
 
+def test_a_compiler_without_openmp_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    real = compiler._find_compiler()
+    script = f'for flag; do test $flag != -fopenmp || exit 1; done; exec {real} "$@"'
+    fake_compiler(monkeypatch, tmp_path, script)
+    assert compiler.library() is not None
+
+
 def test_no_compiler_is_no_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert compiler.library() is None

@@ -244,6 +244,24 @@ def test_a_way_that_fails_at_some_size_leaves_the_other(monkeypatch: pytest.Monk
     assert llama.graphs.way is TorchPass
 
 
+def test_captured_steps_that_fail_later_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: DecodeGraphs, embeds_NH: Tensor, positions_N: Tensor) -> Tensor:
+        raise RuntimeError("no")
+
+    llama = llama_of(CONFIG)
+    cache = llama.new_cache(NUM_ROWS, MAX_LEN)
+    fill(llama, cache, [4])
+    monkeypatch.setattr(DecodeGraphs, "__call__", broken)
+    with pytest.raises(RuntimeError, match="no"):
+        decode(llama, cache, [4])
+    assert isinstance(llama, CudaLlama)
+    assert llama.graphs is None
+    plain = llama_of(CONFIG, Llama)
+    expected_cache = plain.new_cache(NUM_ROWS, MAX_LEN)
+    fill(plain, expected_cache, [4])
+    torch.testing.assert_close(decode(llama, cache, [4]), decode(plain, expected_cache, [4]))
+
+
 def test_without_triton_torch_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent() -> type[Pass]:
         raise ModuleNotFoundError("No module named 'triton'")

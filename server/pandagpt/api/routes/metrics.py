@@ -10,11 +10,7 @@ from pandagpt.metrics import CONTENT_TYPE, exposition
 router = APIRouter(tags=["health"])
 
 
-@router.get(
-    "/metrics",
-    response_class=PlainTextResponse,
-    **describe(None, errors=(), media_type="text/plain"),
-)
+@router.get("/metrics", **describe(None, errors=(), media_type="text/plain"))
 async def metrics(request: Request) -> PlainTextResponse:
     """What the server counts, in Prometheus' text format; of the engine once it is loaded."""
     state = state_of(request)

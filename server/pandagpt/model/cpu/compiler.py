@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -19,9 +20,10 @@ SOURCE = Path(__file__).with_name("decoder.cpp")
 COMPILERS = ("c++", "g++", "clang++")
 # Sums keep their written order (no -ffast-math); only a product and its sum may be fused.
 FLAGS = (
-    "-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno",
-    "-shared", "-fPIC", "-fopenmp",
+    "-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-shared", "-fPIC",
 )  # fmt: skip
+# The first that the compiler takes. Apple's has no OpenMP, and for ARM only newer ones know -march.
+MACHINES = (("-march=native", "-fopenmp"), ("-march=native",), ("-mcpu=native",))
 TIMEOUT_SECONDS = 120
 
 
@@ -30,12 +32,16 @@ def library() -> ctypes.CDLL | None:
     """None: no compiler, or one that fails, which is logged."""
     if (compiler := _find_compiler()) is None:
         return None
-    try:
-        return ctypes.CDLL(str(_compiled(compiler)))
-    except subprocess.CalledProcessError as error:
-        get_logger().warning("decoder_not_compiled", compiler=compiler, output=error.stderr[-2000:])
-    except (OSError, subprocess.TimeoutExpired) as error:
-        get_logger().warning("decoder_not_compiled", compiler=compiler, error=str(error))
+    reason = ""
+    for machine in MACHINES:
+        try:
+            return ctypes.CDLL(str(_compiled(compiler, (*FLAGS, *machine))))
+        except subprocess.CalledProcessError as error:
+            reason = reason or error.stderr[-2000:]
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = str(error)
+            break
+    get_logger().warning("decoder_not_compiled", compiler=compiler, reason=reason)
     return None
 
 
@@ -43,14 +49,14 @@ def _find_compiler() -> str | None:
     return next((path for name in COMPILERS if (path := shutil.which(name))), None)
 
 
-def _compiled(compiler: str) -> Path:
-    target = _folder() / f"decoder-{_fingerprint(compiler)}.so"
+def _compiled(compiler: str, flags: Sequence[str]) -> Path:
+    target = _folder() / f"decoder-{_fingerprint(compiler, flags)}.so"
     if target.exists():
         return target
     # Under its own name only when whole: two servers may start at once.
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         draft = Path(folder) / target.name
-        command = [compiler, *FLAGS, str(SOURCE), "-o", str(draft)]
+        command = [compiler, *flags, str(SOURCE), "-o", str(draft)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
         draft.replace(target)
     return target
@@ -73,10 +79,10 @@ def _private_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="pandagpt-"))
 
 
-def _fingerprint(compiler: str) -> str:
+def _fingerprint(compiler: str, flags: Sequence[str]) -> str:
     """Of all that the compiled code depends on, this CPU included."""
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=TIMEOUT_SECONDS)
-    parts = [SOURCE.read_bytes(), " ".join(FLAGS).encode(), version.stdout, _cpu().encode()]
+    parts = [SOURCE.read_bytes(), " ".join(flags).encode(), version.stdout, _cpu().encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

@@ -55,7 +55,13 @@ class CudaLlama(Llama):
         graphs = self.graphs
         if graphs is None or graphs.cache is not cache or spans or patched:
             return super().forward(embeds_NH, positions_N, cache, num_decodes, spans, patched)
-        return graphs(embeds_NH, positions_N)
+        try:
+            return graphs(embeds_NH, positions_N)
+        except Exception:
+            # Whoever asks again for these tokens gets them from torch.
+            self.graphs = None
+            log.exception("decode_steps_not_captured_any_more")
+            raise
 
     def _fastest(self, cache: KVCache) -> DecodeGraphs | None:
         """Of the ways that work, told by their smallest and their largest step."""
