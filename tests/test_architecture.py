@@ -1,8 +1,12 @@
 """The floors of the house and the fences between them, read from the source by `ast`."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -44,7 +48,7 @@ FENCES = {
     "asyncio": (
         *("api", "training.evaluation"),
         *("engine.client", "engine.stream", "engine.local", "engine.process"),
-        "engine.supervisor",
+        *("engine.heartbeat", "engine.supervisor"),
     ),
     "pickle": ("model.tensor_files",),
     "triton": ("model.cuda.kernels",),
@@ -65,6 +69,9 @@ TORCHLESS = (
     "model.tokenizer",
     "media.modality",
 )
+
+# Part of what fastapi, pydantic and torch's CUDA wheels are.
+COMPANIONS = ("starlette", "anyio", "pydantic_core", "triton")
 
 # May be imported inside a function, because what they import is not everywhere.
 OPTIONAL = ("pandagpt.model.cuda.kernel_pass",)
@@ -151,3 +158,16 @@ def test_imports_stand_at_the_top(module: str) -> None:
     guarded = {name for name, _ in imports(path, nested=False)}
     late = {(name, line) for name, line in late if not within(name, OPTIONAL)}
     assert not {name for name, _ in late} - guarded, f"{module} imports inside functions: {late}"
+
+
+def test_what_is_imported_is_a_dependency() -> None:
+    """Of the package itself, not of its tests or by luck of another package."""
+    project = tomllib.loads((PACKAGE.parents[1] / "pyproject.toml").read_text())["project"]
+    stated = {re.split(r"[\[><=]", line)[0].lower() for line in project["dependencies"]}
+    owners = packages_distributions()
+    names = {name.split(".")[0] for path in MODULES.values() for name, _ in imports(path)}
+    third_party = names - sys.stdlib_module_names - {"pandagpt", *COMPANIONS}
+    missing = {
+        name for name in third_party if stated.isdisjoint(map(str.lower, owners.get(name, ())))
+    }
+    assert not missing

@@ -115,7 +115,10 @@ class Settings(BaseModel):
         None, ge=16, description="Context length in tokens. Default: the model's own."
     )
     step_timeout_s: float = Field(
-        300, ge=0, description="A step that takes longer hangs: the engine is restarted. 0: never."
+        300,
+        ge=0,
+        description="The engine is restarted when a step takes longer, or it is silent so long. "
+        "0: never.",
     )
     prefix_cache_mb: int = Field(
         256, ge=0, description="Keys and values of earlier prompts and answers kept for reuse."

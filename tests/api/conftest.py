@@ -56,8 +56,12 @@ class ScriptedEngine:
     open: WeakSet[DeltaStream] = field(default_factory=WeakSet)
     num_aborted: int = 0
     is_ready: bool = True
+    is_restarting: bool = False
     is_closed: bool = False
     metrics: EngineMetrics = field(default_factory=EngineMetrics)
+
+    def listen(self) -> None:
+        pass
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         if self.refusal:

@@ -18,7 +18,9 @@ import pytest
 
 from pandagpt.cli.loading import load_serving
 from pandagpt.engine.client import EngineClient
+from pandagpt.engine.process import EngineProcess
 from pandagpt.engine.supervisor import SupervisedEngine
+from pandagpt.errors import ShuttingDown
 from pandagpt.settings import Settings
 from tests.api.conftest import serving
 from tests.api.test_errors import CHAT, HELLO, assert_error
@@ -93,11 +95,8 @@ def test_a_killed_engine_ends_its_streams_and_nothing_else(
         assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == "internal_error"
         assert client.get("/health").status_code == 200
         assert_error(client.get("/ready"), 503, "server_overloaded")
-        refused = client.post(CHAT, json=HELLO)
-        assert_error(refused, 503, "server_overloaded")
-        assert int(refused.headers["retry-after"]) >= 1
-        wait_until(lambda: client.get("/ready").status_code == 200)
         assert client.post(CHAT, json=HELLO | {"max_tokens": 3}).status_code == 200
+        assert client.get("/ready").status_code == 200
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -137,12 +136,38 @@ def test_whole_answers_outlive_a_killed_engine(url: str, engines: list[EngineCli
     with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(16) as pool:
         expected = client.post(CHAT, json=body).json()["choices"]
         asked = [pool.submit(client.post, CHAT, json=body) for _ in range(16)]
-        # Who comes later is refused; those that were accepted are answered.
         wait_until(lambda: engines[0].num_requests + sum(each.done() for each in asked) == 16)
         kill(engines[0])
         answers = [future.result() for future in asked]
     assert [answer.status_code for answer in answers] == [200] * 16
     assert all(answer.json()["choices"] == expected for answer in answers)
+
+
+def test_who_comes_meanwhile_waits(url: str, engines: list[EngineClient]) -> None:
+    body = HELLO | {"max_tokens": 3, "temperature": 0}
+    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(8) as pool:
+        expected = client.post(CHAT, json=body).json()["choices"]
+        kill(engines[0])
+        wait_until(lambda: client.get("/ready").status_code == 503)
+        asked = [pool.submit(client.post, CHAT, json=body) for _ in range(8)]
+        vectors = client.post("/v1/embeddings", json={"input": "a red car"})
+        answers = [future.result() for future in asked]
+    assert vectors.status_code == 200
+    assert [answer.json()["choices"] for answer in answers] == [expected] * 8
+
+
+def test_who_waits_for_an_engine_is_told_of_the_end(
+    url: str, engines: list[EngineClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EngineProcess, "wait_until_ready", lambda process: time.sleep(60))
+    kill(engines[0])
+    wait_until(lambda: not engines[0].is_ready)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, f"{url}{CHAT}", json=HELLO, timeout=30)
+        time.sleep(0.2)
+        assert not asked.done()
+        engines[0].fail_open(ShuttingDown())
+        assert_error(asked.result(), 503, "server_overloaded")
 
 
 @contextmanager

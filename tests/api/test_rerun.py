@@ -1,14 +1,25 @@
 """What was asked before the engine's process was lost is asked again; what was shown is not."""
 
+import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+from starlette.types import Message
 
-from pandagpt.engine.request import Delta, Embeddings, EmbedRequest, GenerateRequest
+from pandagpt.api.generation import ClientGone, Usage, start, unless_gone
+from pandagpt.engine.request import (
+    Delta,
+    Embeddings,
+    EmbedRequest,
+    GenerateRequest,
+    SamplingParams,
+)
 from pandagpt.engine.stream import DeltaStream
-from pandagpt.errors import EngineLost
+from pandagpt.errors import EngineLost, Overloaded
+from pandagpt.model.prompt import Prompt
 from tests.api.conftest import ScriptedEngine
 from tests.api.test_errors import CHAT, HELLO, assert_error
 
@@ -86,7 +97,40 @@ async def test_once_only(client: httpx.AsyncClient, engine: LosableEngine) -> No
 async def test_an_engine_that_does_not_come_back(
     client: httpx.AsyncClient, engine: LosableEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pandagpt.api.generation.RESTART_SECONDS", 0.05)
-    engine.scripts = ([LOST], WHOLE)
-    engine.is_ready = False
-    assert_error(await client.post(CHAT, json=HELLO), 503, "server_overloaded")
+    monkeypatch.setattr("pandagpt.api.generation.HOLD_SECONDS", 0.05)
+    engine.scripts = (WHOLE,)
+    engine.is_restarting = True
+    engine.refusal = Overloaded("being restarted", 5)
+    refused = await client.post(CHAT, json=HELLO)
+    assert_error(refused, 503, "server_overloaded")
+    assert refused.headers["retry-after"] == "5"
+
+
+async def test_a_new_request_waits_for_the_next_engine(
+    client: httpx.AsyncClient, engine: LosableEngine
+) -> None:
+    engine.scripts = (WHOLE,)
+    engine.is_restarting = True
+    asked = asyncio.create_task(client.post(CHAT, json=HELLO))
+    await asyncio.sleep(0.2)
+    assert not asked.done()
+    assert not engine.requests
+    engine.is_restarting = False
+    assert (await asked).status_code == 200
+
+
+async def test_who_leaves_waits_no_more(engine: LosableEngine) -> None:
+    engine.scripts = (WHOLE,)
+    engine.is_restarting = True
+    request = GenerateRequest("a", Prompt((1,)), (), SamplingParams(1))
+    asked = start(engine, [request], Usage(1, Counter()), is_whole=True)
+    with pytest.raises(ClientGone):
+        await unless_gone(disconnect, asked)
+    engine.is_restarting = False
+    await asyncio.sleep(0.1)
+    assert not engine.requests
+
+
+async def disconnect() -> Message:
+    await asyncio.sleep(0.05)
+    return {"type": "http.disconnect"}

@@ -3,7 +3,6 @@
 import random
 import signal
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
 
@@ -59,11 +58,13 @@ class Troubles:
         return engine is not None
 
     def _stop_engine(self) -> bool:
-        """For longer than a step may take: the watchdog ends it when it goes on."""
+        """For so long that its silence ends it."""
         if engine := self._tree.engine():
             engine.send_signal(signal.SIGSTOP)
-            time.sleep(STEP_TIMEOUT_SECONDS + 1)
-            engine.send_signal(signal.SIGCONT)
+            with suppress(psutil.TimeoutExpired):
+                engine.wait(3 * STEP_TIMEOUT_SECONDS)
+            with suppress(psutil.NoSuchProcess):
+                engine.send_signal(signal.SIGCONT)
         return engine is not None
 
     def _kill_decoder(self) -> bool:

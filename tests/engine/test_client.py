@@ -232,7 +232,8 @@ async def test_what_is_open_can_be_ended(client: EngineClient) -> None:
     with pytest.raises(ShuttingDown):
         await tokens(stream)
     assert client.num_requests == 0
-    await settled(client)
+    with pytest.raises(ShuttingDown):
+        client.generate(request("late"))
 
 
 async def test_a_request_has_its_time(client: EngineClient) -> None:

@@ -40,6 +40,7 @@ from pandagpt.errors import (
     OperatorError,
     Overloaded,
     PandaError,
+    ShuttingDown,
 )
 from pandagpt.frames import Frame
 from pandagpt.media.modality import Modality
@@ -77,7 +78,9 @@ deltas = st.builds(
     ids,
 )
 embeddings = st.builds(Embeddings, ids, st.binary(max_size=8))
-failures = st.builds(Failure, st.sampled_from(["EngineFailure", "Overloaded"]), texts)
+failures = st.builds(
+    Failure, st.sampled_from(["EngineFailure", "Overloaded"]), texts, st.none() | st.integers(0, 99)
+)
 messages = st.one_of(
     st.builds(
         Start,
@@ -154,6 +157,15 @@ def test_errors_keep_class_and_words(error: PandaError, kind: type[PandaError]) 
     assert isinstance(message, Failed)
     assert type(message.failure.error) is kind
     assert message.failure.error.message == error.message
+
+
+@pytest.mark.parametrize("error", [Overloaded("full"), Overloaded("full", 7), ShuttingDown()])
+def test_when_to_try_again_arrives(error: Overloaded) -> None:
+    message = from_frame(to_frame(Events.of([("a", error)])))
+    assert isinstance(message, Events)
+    ((_, told),) = message
+    assert isinstance(told, Overloaded)
+    assert told.retry_after_seconds == error.retry_after_seconds
 
 
 def test_events_of_one_request_keep_their_order() -> None:

@@ -7,6 +7,7 @@ Streamed and whole answers read the same iterator.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,12 +18,15 @@ from pandagpt.api.serving import Engine
 from pandagpt.api.sse import wait_for_disconnect
 from pandagpt.engine.request import Delta, GenerateRequest
 from pandagpt.engine.stream import DeltaStream
-from pandagpt.errors import EngineLost, Overloaded
+from pandagpt.errors import EngineLost
 
 Result = TypeVar("Result")
 
 # A picture and a sound. Held by as many requests as may be open, without taking room.
 MAX_KEPT_BYTES = 1 << 20
+# A new request waits so long for an engine that is being replaced; one that was accepted by the
+# lost one, longer.
+HOLD_SECONDS = 20.0
 RESTART_SECONDS = 60.0
 RESTART_POLL_SECONDS = 0.05
 
@@ -113,8 +117,9 @@ async def start(
 ) -> Generation:
     """Returns with the first delta, or raises what the engine raises before it.
 
-    If the engine's process is lost, all starts once more: until the first delta, or until the
-    last where the answer `is_whole` and its media are not too large to be kept so long.
+    While the engine's process is replaced, all waits. If it is lost, all starts once more: until
+    the first delta, or until the last where the answer `is_whole` and its media are not too large
+    to be kept so long.
     """
 
     async def begin() -> _Begun:
@@ -126,7 +131,7 @@ async def start(
             raise
 
     async def begin_again() -> _Begun:
-        await _until_ready(engine)
+        await _while_restarting(engine, RESTART_SECONDS)
         return await begin()
 
     begun = await once_more(engine, begin)
@@ -136,22 +141,24 @@ async def start(
 
 
 async def once_more(engine: Engine, work: Callable[[], Awaitable[Result]]) -> Result:
-    """`work`, and again if the engine's process is lost meanwhile, as soon as another one runs."""
+    """`work`, and again if the engine's process is lost meanwhile, each as soon as one runs.
+
+    Who waits here keeps the place that the gate has given: there are never more than may be open.
+    """
+    await _while_restarting(engine, HOLD_SECONDS)
     try:
         return await work()
     except EngineLost:
-        await _until_ready(engine)
+        await _while_restarting(engine, RESTART_SECONDS)
         return await work()
 
 
-async def _until_ready(engine: Engine) -> None:
-    try:
-        async with asyncio.timeout(RESTART_SECONDS):
-            while not engine.is_ready:
+async def _while_restarting(engine: Engine, timeout_seconds: float) -> None:
+    """Returns in any case: an engine that has not come back refuses by itself, and says why."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_seconds):
+            while engine.is_restarting:
                 await asyncio.sleep(RESTART_POLL_SECONDS)
-    except TimeoutError:
-        message = "The engine is being restarted. Try again soon."
-        raise Overloaded(message, retry_after_seconds=5) from None
 
 
 def _generate(engine: Engine, requests: Sequence[GenerateRequest]) -> DeltaStream | MergedStream:

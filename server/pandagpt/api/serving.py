@@ -4,9 +4,11 @@ The port opens before the weights are read. Until then `ModelHolder.serving` ref
 `Overloaded`, and so does every route that needs the model.
 """
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,7 +32,16 @@ class Engine(Protocol):
     def is_ready(self) -> bool: ...
 
     @property
+    def is_restarting(self) -> bool:
+        """It is not ready, and will soon be."""
+        ...
+
+    @property
     def metrics(self) -> EngineMetrics: ...
+
+    def listen(self) -> None:
+        """To the engine's signs of life, on the running event loop."""
+        ...
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Raises Overloaded at once if the queue is full. Closing the stream aborts."""
@@ -39,7 +50,7 @@ class Engine(Protocol):
     async def embed(self, request: EmbedRequest) -> Embeddings: ...
 
     def fail_open(self, error: PandaError) -> None:
-        """Ends every request that is open."""
+        """Ends every request that is open, and takes no more."""
         ...
 
     def close(self) -> None: ...
@@ -116,8 +127,11 @@ class ModelHolder:
         self._serving: Serving | None = None
         self._is_draining = False
         self._is_closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
+        """On the event loop that will serve."""
+        self._loop = asyncio.get_running_loop()
         # A daemon: Ctrl-C must not wait until gigabytes of weights have been read.
         threading.Thread(target=self._run, name="model-load", daemon=True).start()
 
@@ -169,5 +183,8 @@ class ModelHolder:
             serving.engine.close()
             return
         self._serving = serving
+        assert self._loop
+        with suppress(RuntimeError):  # that loop is closed
+            self._loop.call_soon_threadsafe(serving.engine.listen)
         seconds = round(time.perf_counter() - started_at, 2)
         get_logger().info("ready", model=serving.model.id, seconds=seconds)

@@ -15,7 +15,7 @@ from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.meter import RequestMeter, record
 from pandagpt.engine.request import Embeddings, EmbedRequest, Event, GenerateRequest, check_length
 from pandagpt.engine.stats import Stats
-from pandagpt.engine.stream import DeltaStream, Reply
+from pandagpt.engine.stream import MAX_UNREAD_BYTES, DeltaStream, Reply
 from pandagpt.errors import DeadlineExceeded, EngineLost, Overloaded, PandaError, ShuttingDown
 from pandagpt.metrics import EngineMetrics
 
@@ -31,6 +31,11 @@ class Link(Protocol):
     @property
     def is_open(self) -> bool:
         """False from the moment the engine has ended, whoever ended it."""
+        ...
+
+    @property
+    def is_restarting(self) -> bool:
+        """Not open, and another engine is about to take over."""
         ...
 
     def attach(
@@ -66,16 +71,29 @@ class EngineClient:
         return self._link.is_open and not self._is_closed
 
     @property
+    def is_restarting(self) -> bool:
+        return self._link.is_restarting and not self._is_closed
+
+    @property
     def num_requests(self) -> int:
         return len(self._streams)
+
+    def listen(self) -> None:
+        """On the running event loop; from the first request on at the latest."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            assert not self._streams, "a client serves one event loop"
+            self._loop = loop
+            self._link.attach(loop, self._deliver, self._fail_open)
 
     def generate(self, request: GenerateRequest) -> DeltaStream:
         """Refuses at once, here and not at the first delta: `Overloaded`, or a prompt too long."""
         self._refuse_if_full(len(request.prompt))
         check_length(request.prompt, self._link.max_model_len)
-        self._enter_loop()
+        self.listen()
         meter = RequestMeter(self.metrics, len(request.prompt), request.n)
-        stream = DeltaStream(request.n, partial(self._abort, request.request_id), meter)
+        abort = partial(self._abort, request.request_id)
+        stream = DeltaStream(request.n, abort, meter, MAX_UNREAD_BYTES)
         assert request.request_id not in self._streams, "request ids are unique"
         self._accept(request.request_id, stream)
         self._waiting_tokens[request.request_id] = len(request.prompt)
@@ -85,7 +103,7 @@ class EngineClient:
     async def embed(self, request: EmbedRequest) -> Embeddings:
         """Raises Overloaded at once, or what one of its media has failed by. May be cancelled."""
         self._refuse_if_full()
-        self._enter_loop()
+        self.listen()
         reply = Reply()
         self._accept(request.request_id, reply)
         self._link.send(Embed(request))
@@ -96,7 +114,8 @@ class EngineClient:
             raise
 
     def fail_open(self, error: PandaError) -> None:
-        """Ends every request that is open; its reader hears why."""
+        """Ends every request that is open, whose reader hears why, and takes no more."""
+        self._is_closed = True
         for request_id in list(self._streams):
             self._fail(request_id, error)
 
@@ -137,13 +156,6 @@ class EngineClient:
         if self._is_closed:
             return ShuttingDown()
         return Overloaded("The engine is being restarted. Try again soon.", retry_after_seconds=5)
-
-    def _enter_loop(self) -> None:
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            assert not self._streams, "a client serves one event loop"
-            self._loop = loop
-            self._link.attach(loop, self._deliver, self._fail_open)
 
     def _abort(self, request_id: str) -> None:
         self._forget(request_id)

@@ -19,6 +19,7 @@ from pandagpt.engine.job import Choice, Job, new_job
 from pandagpt.engine.media_table import MediaTable
 from pandagpt.engine.pace import Pace
 from pandagpt.engine.prefix_cache import PrefixCache
+from pandagpt.engine.recovery import Recovery
 from pandagpt.engine.request import Delta, EmbedRequest, Event, GenerateRequest, TokenLogprob
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
@@ -30,9 +31,6 @@ from pandagpt.logs import get_logger
 from pandagpt.model.device import is_out_of_memory
 
 log = get_logger()
-
-# A sequence that memory has no room for is put back into the queue so often.
-MAX_PUT_BACK = 2
 
 _Drawn = tuple[Sequence, int | None, Logprobs | None]
 
@@ -57,6 +55,7 @@ class Engine:
         self._media = MediaTable(config.media_cache_bytes)
         self._jobs: dict[str, Job] = {}
         self._in_flight: list[tuple[list[Sequence], Tensor]] = []
+        self._recovery = Recovery(runner, self._scheduler, self._prefixes, self._jobs)
         self._max_queue_seconds = config.max_queue_seconds
         self._stats = Stats()
         self._max_cached_tokens = config.max_rows * runner.max_model_len
@@ -245,7 +244,7 @@ class Engine:
         try:
             logits_BV = self._runner.forward(plan)
         except Exception as error:
-            smaller = self._smaller(plan, error, guilty)
+            smaller = self._recovery.smaller(plan, error, guilty)
         else:
             self._pace.launched(plan.num_tokens, start)
             return self._launched(plan, logits_BV)
@@ -271,39 +270,6 @@ class Engine:
                 self._runner.constrain(sequence, matcher.allowed())
             except Exception as error:
                 guilty[sequence.request_id] = error
-
-    def _smaller(
-        self, plan: Plan, error: Exception, guilty: dict[str, Exception]
-    ) -> list[Plan[Tensor]]:
-        """After a failed pass: halves, until the guilty one is alone."""
-        if is_out_of_memory(error):
-            # A traceback would keep the tensors of the pass that has failed.
-            return [self._lighter(plan, error.with_traceback(None), guilty)]
-        if len(plan.sequences) > 1:
-            return list(plan.halves())
-        guilty[plan.sequences[0].request_id] = error
-        return []
-
-    def _lighter(self, plan: Plan, error: Exception, guilty: dict[str, Exception]) -> Plan[Tensor]:
-        """The same pass without what was kept for reuse only; else without the newest."""
-        if self._prefixes.num_bytes:
-            self._prefixes.clear()
-            return plan
-        order = {request_id: number for number, request_id in enumerate(self._jobs)}
-        newest = max(plan.sequences, key=lambda one: (order[one.request_id], one.index))
-        self._put_back(newest, error, guilty)
-        return plan.without(newest)
-
-    def _put_back(self, sequence: Sequence, error: Exception, guilty: dict[str, Exception]) -> None:
-        choice = self._find(sequence)[1]
-        if choice.num_put_back == MAX_PUT_BACK:
-            guilty[sequence.request_id] = error
-            return
-        log.warning("out_of_memory", put_back=sequence.request_id)
-        choice.num_put_back += 1
-        choice.is_begun = False
-        self._runner.drop_prompt(sequence)
-        self._runner.move(self._scheduler.put_back(sequence))
 
     def _add_siblings(self, sequence: Sequence) -> None:
         if sequence.index == 0:

@@ -24,6 +24,7 @@ class LocalEngine:
         """Returns when it is ready. Raises EngineFailure if it does not get ready."""
         self.max_model_len = config.max_model_len or model.max_model_len
         self.is_open = True
+        self.is_restarting = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._deliver: Deliver | None = None
         self._on_end: Callable[[], None] | None = None

@@ -85,19 +85,27 @@ _ERRORS: dict[ErrorKind, type[PandaError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error of this package; other classes than these arrive as an EngineFailure."""
+    """An error of this package; other classes than these arrive as an EngineFailure.
+
+    `retry_after_seconds`: of those that are Overloaded.
+    """
 
     kind: ErrorKind
     message: str
+    retry_after_seconds: int | None = None
 
     @classmethod
     def of(cls, error: PandaError) -> Self:
         kinds = (kind for kind, its_class in _ERRORS.items() if isinstance(error, its_class))
-        return cls(next(kinds, "EngineFailure"), error.message)
+        seconds = error.retry_after_seconds if isinstance(error, Overloaded) else None
+        return cls(next(kinds, "EngineFailure"), error.message, seconds)
 
     @property
     def error(self) -> PandaError:
-        return _ERRORS[self.kind](self.message)
+        error = _ERRORS[self.kind](self.message)
+        if isinstance(error, Overloaded) and self.retry_after_seconds is not None:
+            error.retry_after_seconds = self.retry_after_seconds
+        return error
 
 
 @dataclass(frozen=True, slots=True)

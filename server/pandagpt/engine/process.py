@@ -15,6 +15,7 @@ from queue import SimpleQueue
 
 from pandagpt.child_process import start_module
 from pandagpt.engine.client import Deliver
+from pandagpt.engine.heartbeat import Heartbeat
 from pandagpt.engine.messages import (
     Abort,
     Add,
@@ -47,6 +48,7 @@ class EngineProcess:
         `on_loss`, on a thread of its own: the process was ready, and has ended unasked.
         """
         self.is_open = False
+        self.is_restarting = False
         self.max_model_len = 0
         self._socket, theirs = socket.socketpair()
         for each in (self._socket, theirs):
@@ -63,6 +65,8 @@ class EngineProcess:
         self._deliver: Deliver | None = None
         self._on_end: Callable[[], None] | None = None
         self._feed = FrameFeed()
+        self._timeout_seconds = start.config.step_timeout_seconds
+        self._heartbeat = Heartbeat(self._timeout_seconds, self._end_silence)
         with suppress(OSError):  # it has ended already; `wait_until_ready` tells
             send(self._socket, to_frame(start))
 
@@ -91,6 +95,7 @@ class EngineProcess:
             self._loop.remove_reader(self._socket.fileno())
         self._loop, self._deliver, self._on_end = loop, deliver, ended
         loop.add_reader(self._socket.fileno(), self._read)
+        self._heartbeat.listen(loop)
 
     def send(self, message: Add | Embed | Abort) -> None:
         self._outbox.put(to_frame(message))
@@ -137,12 +142,18 @@ class EngineProcess:
             return
         except OSError:
             data = b""
+        self._heartbeat.heard()
         for frame in self._feed.feed(data):
             message = from_frame(frame)
             assert isinstance(message, Events | Stats), "a ready engine sends nothing else"
             self._deliver(message)
         if not data:
             self._release()
+
+    def _end_silence(self) -> None:
+        """It is stopped, or stuck where its own watchdog does not look."""
+        log.error("engine_is_silent", timeout_seconds=self._timeout_seconds)
+        self._process.kill()
 
     def _release_on_loop(self) -> None:
         if self._loop is None:
@@ -159,6 +170,7 @@ class EngineProcess:
             return
         self._is_released = True
         self.is_open = False
+        self._heartbeat.stop()
         if self._loop and not self._loop.is_closed():
             self._loop.remove_reader(self._socket.fileno())
         self._shut_down()

@@ -1,7 +1,7 @@
 """One request's deltas on the asyncio side, as an async iterator. Lives in one event loop.
 
-A slow reader finds the deltas of a choice merged into one. Closing or cancelling it, or
-dropping it unread, aborts the request.
+A slow reader finds the deltas of a choice merged into one, and one that leaves too much unread
+loses the rest. Closing or cancelling it, or dropping it unread, aborts the request.
 """
 
 import asyncio
@@ -10,16 +10,32 @@ from typing import Self
 
 from pandagpt.engine.meter import RequestMeter
 from pandagpt.engine.request import Delta, Embeddings
-from pandagpt.errors import PandaError
+from pandagpt.errors import DeadlineExceeded, PandaError
+
+# Text alone never comes near: 80,000 tokens. 20 logprobs a token do, by the hundred megabytes for
+# 128 long choices. A generation that paused instead would hold its row for who does not read.
+MAX_UNREAD_BYTES = 1 << 20
+MAX_UNMERGED = 64
+# As JSON, about.
+LOGPROB_BYTES = 64
+TOKEN_BYTES = 8
 
 
 class DeltaStream:
+    """`max_unread_bytes` None: any number, for who keeps a whole answer here."""
+
     def __init__(
-        self, num_choices: int, abort: Callable[[], None], meter: RequestMeter | None = None
+        self,
+        num_choices: int,
+        abort: Callable[[], None],
+        meter: RequestMeter | None = None,
+        max_unread_bytes: int | None = None,
     ) -> None:
         self._num_open = num_choices
         self._abort = abort
         self._meter = meter
+        self._max_unread_bytes = max_unread_bytes
+        self._num_unread_bytes = 0
         self._pending: dict[int, list[Delta]] = {}
         self._error: PandaError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -38,8 +54,9 @@ class DeltaStream:
         else:
             if self._meter:
                 self._meter.count(event)
-            self._pending.setdefault(event.index, []).append(event)
+            self._keep(event)
             self._num_open -= event.finish_reason is not None
+            self._end_if_unread()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -47,11 +64,7 @@ class DeltaStream:
         """Drops what is unread, and aborts what is not over."""
         self._pending.clear()
         self._error = None
-        if not self.is_over:
-            if self._meter:
-                self._meter.end("abort", self._num_open)
-            self._num_open = 0
-            self._abort()
+        self._abort_open()
 
     async def aclose(self) -> None:
         self.close()
@@ -63,7 +76,9 @@ class DeltaStream:
         while not self._pending and not self.is_over:
             await self._wait()
         if self._pending:
-            return _merged(self._pending.pop(next(iter(self._pending))))
+            delta = _merged(self._pending.pop(next(iter(self._pending))))
+            self._num_unread_bytes -= _num_bytes(delta)
+            return delta
         if self._error is not None:
             error, self._error = self._error, None
             raise error
@@ -72,6 +87,30 @@ class DeltaStream:
     def __del__(self) -> None:
         # A consumer that was dropped in the middle must not keep its row.
         self.close()
+
+    def _keep(self, delta: Delta) -> None:
+        deltas = self._pending.setdefault(delta.index, [])
+        deltas.append(delta)
+        self._num_unread_bytes += _num_bytes(delta)
+        if len(deltas) > MAX_UNMERGED:
+            deltas[:] = [_merged(deltas)]
+
+    def _end_if_unread(self) -> None:
+        limit = self._max_unread_bytes
+        if limit is None or self._num_unread_bytes <= limit or self.is_over:
+            return
+        self._pending.clear()
+        message = f"The answer was read too slowly: more than {limit} bytes of it waited."
+        self._error = DeadlineExceeded(f"{message} Ask for fewer logprobs or choices.")
+        self._abort_open()
+
+    def _abort_open(self) -> None:
+        if self.is_over:
+            return
+        if self._meter:
+            self._meter.end("abort", self._num_open)
+        self._num_open = 0
+        self._abort()
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -102,6 +141,11 @@ class Reply:
             self.future.set_exception(event)
         else:
             self.future.set_result(event)
+
+
+def _num_bytes(delta: Delta) -> int:
+    num_logprobs = sum(1 + len(logprob.top) for logprob in delta.logprobs)
+    return len(delta.text) + TOKEN_BYTES * len(delta.token_ids) + LOGPROB_BYTES * num_logprobs
 
 
 def _merged(deltas: list[Delta]) -> Delta:

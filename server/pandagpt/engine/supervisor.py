@@ -20,6 +20,8 @@ log = get_logger()
 # A process that was ready and is lost is replaced at once. One that cannot even start will hardly
 # do so a moment later: weights may be gone, or memory.
 MAX_PAUSE_SECONDS = 30.0
+# Memory of the lost process may take a moment to be free.
+MAX_HOPEFUL_STARTS = 3
 
 Attachment = tuple[asyncio.AbstractEventLoop, Deliver, Callable[[], None]]
 
@@ -33,6 +35,7 @@ class SupervisedEngine:
         self._closing = threading.Event()
         self._changing = threading.Lock()
         self._attachment: Attachment | None = None
+        self._num_failed_starts = 0
         self._process = EngineProcess(start, self._replace)
 
     def wait_until_ready(self) -> Ready:
@@ -47,11 +50,17 @@ class SupervisedEngine:
     def is_open(self) -> bool:
         return self._process.is_open
 
+    @property
+    def is_restarting(self) -> bool:
+        has_hope = self._num_failed_starts < MAX_HOPEFUL_STARTS
+        return has_hope and not self.is_open and not self._closing.is_set()
+
     def attach(
         self, loop: asyncio.AbstractEventLoop, deliver: Deliver, ended: Callable[[], None]
     ) -> None:
         self._attachment = (loop, deliver, ended)
-        self._process.attach(loop, deliver, ended)
+        if self.is_open:
+            self._process.attach(loop, deliver, ended)
 
     def send(self, message: Add | Embed | Abort) -> None:
         self._process.send(message)
@@ -82,7 +91,9 @@ class SupervisedEngine:
             if not self._closing.is_set():
                 log.error("engine_did_not_restart", reason=error.message)
             process.close()
+            self._num_failed_starts += 1
             return False
+        self._num_failed_starts = 0
         log.info("engine_restarted")
         if self._attachment:
             loop, *callbacks = self._attachment

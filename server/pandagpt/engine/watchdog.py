@@ -20,6 +20,11 @@ TICK_SECONDS = 1.0
 STDERR = 2
 
 
+def tick_seconds(timeout_seconds: float) -> float:
+    """How often to look, or to give a sign of life, so that the time is kept; 0 is no time."""
+    return min(TICK_SECONDS, timeout_seconds / 4) or TICK_SECONDS
+
+
 @dataclass(slots=True)
 class Watch:
     """One thread's work, piece after piece; beginning one costs no more than reading a clock.
@@ -47,7 +52,7 @@ class Watchdog:
         self._watches = watches
         self._seconds = seconds
         self._give_up = give_up
-        self._tick_seconds = min(TICK_SECONDS, seconds / 4)
+        self._tick_seconds = tick_seconds(seconds)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 

@@ -7,7 +7,7 @@ step is posted at once.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from time import perf_counter
 
 import torch
@@ -20,7 +20,7 @@ from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import EmbedRequest, Event, GenerateRequest, SamplingParams
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.stats import Stats
-from pandagpt.engine.watchdog import Watch
+from pandagpt.engine.watchdog import Watch, tick_seconds
 from pandagpt.errors import PandaError
 from pandagpt.logs import get_logger
 from pandagpt.model.pandagpt import PandaGPT
@@ -60,6 +60,7 @@ class Worker:
         self._ended = ended
         self._report = report
         self._reported_at = 0.0
+        self._beat_seconds = tick_seconds(config.step_timeout_seconds)
         self._inbox: SimpleQueue[Message] = SimpleQueue()
         self._encoder_inbox: SimpleQueue[EncodeJob | Shutdown] = SimpleQueue()
         self._compiler_inbox: SimpleQueue[CompileJob | Shutdown] = SimpleQueue()
@@ -118,7 +119,7 @@ class Worker:
         self._is_warm = _warm_up(engine)
         self._has_started.set()
         while True:
-            messages = self._receive(wait=not engine.has_work)
+            messages = self._receive(engine)
             self._step_watch.begin()
             if any(isinstance(message, Shutdown) for message in messages):
                 return
@@ -144,8 +145,14 @@ class Worker:
             self._reported_at = now
             self._report(engine.stats())
 
-    def _receive(self, wait: bool) -> list[Message]:
-        messages = [self._inbox.get()] if wait else []
+    def _receive(self, engine: Engine) -> list[Message]:
+        """Waits where there is nothing to do; reports meanwhile are signs of life."""
+        messages: list[Message] = []
+        while not engine.has_work and not messages:
+            try:
+                messages = [self._inbox.get(timeout=self._beat_seconds)]
+            except Empty:
+                self._report_if_due(engine)
         while not self._inbox.empty():
             messages.append(self._inbox.get())
         return messages

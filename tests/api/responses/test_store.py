@@ -67,6 +67,33 @@ def test_bytes_are_bounded_and_the_least_used_goes(store: ResponseStore) -> None
     assert store.num_bytes == 90
 
 
+def test_nobody_takes_the_share_of_others(store: ResponseStore) -> None:
+    for name in ("a", "b"):
+        store.put("me", stored(name, num_bytes=25))
+    for number in range(20):
+        store.put("you", stored(str(number), num_bytes=25))
+    assert has(store, "a")
+    assert has(store, "b")
+    assert [n for n in range(20) if has(store, str(n), "you")] == [18, 19]
+    assert store.num_bytes == 100
+
+
+def test_who_comes_anew_takes_from_who_has_most(store: ResponseStore) -> None:
+    for number in range(5):
+        store.put("me", stored(str(number), num_bytes=20))
+    store.put("you", stored("a", num_bytes=40))
+    assert has(store, "a", "you")
+    assert [n for n in range(5) if has(store, str(n))] == [2, 3, 4]
+
+
+def test_the_number_is_shared_too(store: ResponseStore) -> None:
+    store.put("me", stored("a"))
+    for number in range(6):
+        store.put("you", stored(str(number)))
+    assert has(store, "a")
+    assert [n for n in range(6) if has(store, str(n), "you")] == [2, 3, 4, 5]
+
+
 def test_what_is_larger_than_all_room_costs_nobody_else(store: ResponseStore) -> None:
     store.put("me", stored("a"))
     store.put("me", stored("b", num_bytes=101))

@@ -1,12 +1,13 @@
 """Answered responses and what was asked, in memory, for as long as they are used.
 
-Bounded in bytes, in number and in time since the last use. Callers see only their own.
+Bounded in bytes, in number and in time since the last use. Callers see only their own, and where
+room is scarce, who takes most of it gives way.
 """
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pandagpt.api.schemas.responses import InputItem
 from pandagpt.errors import InvalidValue, UnknownResponse
@@ -59,9 +60,15 @@ class _Entry:
     used_at: float
 
 
-class ResponseStore:
-    """Its order is the order of last use, so that what has expired stands in front."""
+@dataclass(slots=True)
+class _Shelf:
+    """One caller's, in the order of last use, so that what has expired stands in front."""
 
+    entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
+    num_bytes: int = 0
+
+
+class ResponseStore:
     def __init__(
         self,
         max_bytes: int,
@@ -74,11 +81,11 @@ class ResponseStore:
         self._ttl_seconds = ttl_seconds
         self._max_responses = max_responses
         self._now = now
-        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._shelves: dict[str, _Shelf] = {}
         self._places: dict[_Key, tuple[str, StoredItem]] = {}
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(len(shelf.entries) for shelf in self._shelves.values())
 
     def refuse_too_large(self, num_bytes: int) -> None:
         if num_bytes > self.max_bytes:
@@ -86,27 +93,35 @@ class ResponseStore:
             raise InvalidValue(f"{message} Send 'store': false.", "store")
 
     def put(self, caller: str, stored: StoredResponse) -> None:
-        """What was used least recently goes; that is this one where it is larger than all room."""
-        self._entries[caller, stored.id] = _Entry(stored, self._now())
+        """Who has most loses what it used least recently: an equal share is nobody else's to take.
+
+        Of what is larger than all room nothing is kept.
+        """
+        shelf = self._shelves.setdefault(caller, _Shelf())
+        shelf.entries[stored.id] = _Entry(stored, self._now())
+        shelf.num_bytes += stored.num_bytes
         for item in stored.items:
             self._places[caller, item.id] = stored.id, item
         self.num_bytes += stored.num_bytes
         if stored.num_bytes > self.max_bytes:
-            self._drop((caller, stored.id))
+            self._drop(caller, stored.id)
         self._drop_expired()
-        while self.num_bytes > self.max_bytes or len(self) > self._max_responses:
-            self._drop(next(iter(self._entries)))
+        while self.num_bytes > self.max_bytes:
+            self._drop_oldest(max(self._shelves, key=lambda one: self._shelves[one].num_bytes))
+        while len(self) > self._max_responses:
+            self._drop_oldest(max(self._shelves, key=lambda one: len(self._shelves[one].entries)))
 
     def get(self, caller: str, response_id: str) -> StoredResponse:
         """Raises UnknownResponse."""
         self._drop_expired()
-        if (entry := self._entries.get((caller, response_id))) is None:
+        entries = self._shelves.get(caller, _Shelf()).entries
+        if (entry := entries.get(response_id)) is None:
             raise UnknownResponse(
                 f"No such response: '{response_id[:64]}'. It may have expired, been deleted, or "
                 "been created with 'store': false."
             )
         entry.used_at = self._now()
-        self._entries.move_to_end((caller, response_id))
+        entries.move_to_end(response_id)
         return entry.stored
 
     def item(self, caller: str, item_id: str) -> StoredItem:
@@ -122,7 +137,7 @@ class ResponseStore:
     def delete(self, caller: str, response_id: str) -> None:
         """Raises UnknownResponse."""
         self.get(caller, response_id)
-        self._drop((caller, response_id))
+        self._drop(caller, response_id)
 
     def conversation(
         self, caller: str, response_id: str | None, max_bytes: int
@@ -142,10 +157,16 @@ class ResponseStore:
             response_id = turns[-1].previous_id
         return turns[::-1]
 
-    def _drop(self, key: _Key) -> None:
-        caller, response_id = key
-        stored = self._entries.pop(key).stored
+    def _drop_oldest(self, caller: str) -> None:
+        self._drop(caller, next(iter(self._shelves[caller].entries)))
+
+    def _drop(self, caller: str, response_id: str) -> None:
+        shelf = self._shelves[caller]
+        stored = shelf.entries.pop(response_id).stored
+        shelf.num_bytes -= stored.num_bytes
         self.num_bytes -= stored.num_bytes
+        if not shelf.entries:
+            del self._shelves[caller]
         for item in stored.items:
             # A later response may hold an item of the same id.
             if self._places.get((caller, item.id), ("",))[0] == response_id:
@@ -153,8 +174,6 @@ class ResponseStore:
 
     def _drop_expired(self) -> None:
         oldest = self._now() - self._ttl_seconds
-        while self._entries:
-            key, entry = next(iter(self._entries.items()))
-            if entry.used_at > oldest:
-                return
-            self._drop(key)
+        for caller, shelf in list(self._shelves.items()):
+            while shelf.entries and next(iter(shelf.entries.values())).used_at <= oldest:
+                self._drop_oldest(caller)
