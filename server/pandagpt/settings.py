@@ -64,8 +64,8 @@ class Settings(BaseModel):
     )
     quantization: Literal["auto", "none", "fp16", "int8"] = Field(
         "auto",
-        description="How weights are stored on CPU. auto: fp16 if there is a C++ compiler; int8: half "
-        "of that and twice as fast, but some answers differ.",
+        description="How weights are stored on CPU. auto: fp16 if there is a C++ compiler; int8: "
+        "half of that and up to twice as fast, but some answers differ.",
     )
     enforce_eager: bool = Field(
         False,
