@@ -15,6 +15,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -91,6 +92,15 @@ struct Cache {
 }  // extern "C"
 
 namespace {
+
+// Room for numbers that are written before they are read: a vector would zero it at every step.
+template <class T>
+struct Buffer {
+  std::unique_ptr<T[]> memory;
+
+  explicit Buffer(size_t length) : memory(new T[length]) {}
+  T* data() const { return memory.get(); }
+};
 
 template <class T>
 inline vec splat(T value) {
@@ -195,7 +205,7 @@ template <class W>
 struct Inputs {
   static constexpr int TOKENS = TILE;
   const int num_in;
-  std::vector<float> values;
+  Buffer<float> values;
 
   Inputs(int m, int num_in) : num_in(num_in), values(size_t(m) * num_in) {}
 
@@ -312,8 +322,8 @@ template <>
 struct Inputs<int8_t> {
   static constexpr int TOKENS = INT8_TILE;
   const int num_in, num_groups;
-  std::vector<int32_t> words, starts;  // a word is four inputs
-  std::vector<float> scales;
+  Buffer<int32_t> words, starts;  // a word is four inputs
+  Buffer<float> scales;
 
   Inputs(int m, int num_in)
       : num_in(num_in),
@@ -329,10 +339,10 @@ struct Inputs<int8_t> {
         const Group group =
             quantize(a + (start + i) * num_in + first, std::min(GROUP, num_in - first));
         const size_t place = start * num_groups + size_t(g) * m;
-        starts[place + i] = -128 * group.sum;
-        scales[place + i] = group.scale;
+        starts.data()[place + i] = -128 * group.sum;
+        scales.data()[place + i] = group.scale;
         for (int k = 0; k < WORDS; ++k)
-          std::memcpy(&words[place * WORDS + k * m + i], group.values + 4 * k, 4);
+          std::memcpy(words.data() + place * WORDS + k * m + i, group.values + 4 * k, 4);
       }
   }
 };
@@ -604,7 +614,7 @@ void attention(const Model& model, int layer, const Cache& cache, const Batch& b
   }
 #pragma omp parallel num_threads(model.num_threads) if (model.num_threads > 1)
   {
-    std::vector<float> scores(cache.capacity);
+    Buffer<float> scores(cache.capacity);
 #pragma omp for schedule(dynamic, 4)
     for (int task = 0; task < batch.num_tokens * heads; ++task) {
       const int n = task / heads, head = task % heads;
@@ -617,7 +627,7 @@ void attention(const Model& model, int layer, const Cache& cache, const Batch& b
 }
 
 struct Scratch {
-  std::vector<float> normed, qkv, mixed, gate_up, gated;
+  Buffer<float> normed, qkv, mixed, gate_up, gated;
 
   Scratch(const Model& model, size_t n)
       : normed(n * model.hidden),
