@@ -1,9 +1,15 @@
-"""How a module of this package gets a process of its own, which speaks by what it inherits."""
+"""How a module of this package gets a process of its own, which speaks by what it inherits.
+
+`start_module` is for the parent, the rest for the child.
+"""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 
 STDERR = 2
 
@@ -25,3 +31,16 @@ def start_module(
         start_new_session=True,
         env=os.environ | (environment or {}),
     )
+
+
+def leave_signals_to_parent() -> None:
+    """Which says itself when it is over, or closes its end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def limit(what: int, soft: int, hard: int | None = None) -> None:
+    """`what` is one of resource.RLIMIT_*."""
+    # Not every system has every limit; the others still hold.
+    with suppress(ValueError, OSError):
+        resource.setrlimit(what, (soft, soft if hard is None else hard))

@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from tests.bench.process import ROOT, answers, free_port, pandagpt_command
+from tests.bench.process import ROOT, free_port, pandagpt_command
 from tests.chaos.questions import ask, judged
 from tests.chaos.report import Report
-from tests.chaos.target import READY_SECONDS, TIMEOUT_SECONDS, Known, until
+from tests.chaos.target import TIMEOUT_SECONDS, Known, wait_until_ready
 
 NUM_CLIENTS = 6
 MAX_END_SECONDS = 30.0
@@ -68,8 +68,7 @@ def _serving(port: int, log: int, report: Report) -> Generator[subprocess.Popen[
     command = pandagpt_command("tiny", "--threads", "1", "--log-format", "json")(port)
     process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
     try:
-        if not until(lambda: answers("/ready")(f"http://127.0.0.1:{port}"), READY_SECONDS):
-            report.defects.append(f"not ready within {READY_SECONDS:.0f} s")
+        wait_until_ready(f"http://127.0.0.1:{port}", report)
         yield process
     finally:
         with suppress(ProcessLookupError):

@@ -49,7 +49,7 @@ def chaos(
             for number in range(NUM_CLIENTS)
         ]
         with pinged(target.url, report), Troubles(tree, seed, trouble_seconds) as troubles:
-            run_together(clients)
+            _run_together(clients)
         check_end(target, tree, num_files, known, report)
     return report, troubles
 
@@ -66,11 +66,11 @@ def kills(number: int, known: Known) -> tuple[Report, list[float]]:
             pairs = [whole[(round_number + i) % len(whole)] for i in range(NUM_ACCEPTED)]
             ready = threading.Barrier(NUM_ACCEPTED + 1, timeout=TIMEOUT_SECONDS)
             asking = [partial(_ask_at, ready, target.url, pair, report) for pair in pairs]
-            run_together([*asking, partial(_kill_at, ready, target.url, tree, seconds, report)])
+            _run_together([*asking, partial(_kill_at, ready, target.url, tree, seconds, report)])
     return report, seconds
 
 
-def run_together(tasks: Sequence[Callable[[], None]]) -> None:
+def _run_together(tasks: Sequence[Callable[[], None]]) -> None:
     with ThreadPoolExecutor(len(tasks)) as pool:
         futures = [pool.submit(task) for task in tasks]
     for future in futures:

@@ -232,8 +232,9 @@ class Intake:
         return await self._run(tokenize) if is_long else tokenize()
 
     async def _check_form(self, chat: ChatRequest, model: ServedModel) -> None:
-        known = {"tokenizer": model.tokenizer, "vocab_size": model.vocab_size}
-        check = partial(self._grammars.check, **known)
+        check = partial(
+            self._grammars.check, tokenizer=model.tokenizer, vocab_size=model.vocab_size
+        )
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._grammar_pool, check_form, chat, check)
 

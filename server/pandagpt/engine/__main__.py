@@ -5,7 +5,6 @@ the server; signals to end are the server's business, which lets open requests f
 """
 
 import os
-import signal
 import socket
 import sys
 import threading
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from pandagpt import logs
+from pandagpt.child_process import leave_signals_to_parent
 from pandagpt.engine import faults
 from pandagpt.engine.capacity import Capacity
 from pandagpt.engine.config import EngineConfig
@@ -126,8 +126,7 @@ def _leave(code: int) -> None:
 
 
 def main(descriptor: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_parent()
     channel = socket.socket(fileno=descriptor)
     frame = receive(channel)
     start = from_frame(frame) if frame else None

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import msgspec
 
-from pandagpt.child_process import start_module
+from pandagpt.child_process import leave_signals_to_parent, limit, start_module
 from pandagpt.engine.grammar import GrammarCompiler, Words
 from pandagpt.engine.request import Grammar
 from pandagpt.errors import InvalidSchema
@@ -120,11 +120,9 @@ def _reason(compiler: GrammarCompiler, grammar: Grammar) -> str:
 
 
 def main(descriptor: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    with suppress(ValueError, OSError):  # not every system has every limit
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
+    leave_signals_to_parent()
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_AS, MAX_BYTES)
     with suppress(OSError):
         serve(socket.socket(fileno=descriptor))
 

@@ -23,6 +23,7 @@ import av
 import numpy as np
 import PIL.Image
 
+from pandagpt.child_process import leave_signals_to_parent, limit
 from pandagpt.errors import MediaTooLarge, RequestError
 from pandagpt.frames import Buffer, Frame, receive, receive_into, send, send_all
 from pandagpt.media.job import (
@@ -176,24 +177,18 @@ def enter_sandbox(channel: int) -> None:
         os.dup2(null, standard)
     os.closerange(3, channel)
     os.closerange(channel + 1, 1 << 16)
-    _limit(resource.RLIMIT_NOFILE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_NOFILE, 0)
+    limit(resource.RLIMIT_CORE, 0)
 
 
 def _limit_use(limits: MediaLimits, num_bytes: int) -> None:
     """`num_bytes` of address space are in use already."""
     seconds = math.ceil(limits.max_decode_seconds)
-    _limit(resource.RLIMIT_CPU, seconds, seconds + 1)
-    _limit(resource.RLIMIT_AS, num_bytes + limits.max_decode_bytes)
+    limit(resource.RLIMIT_CPU, seconds, seconds + 1)
+    limit(resource.RLIMIT_AS, num_bytes + limits.max_decode_bytes)
     # The kernel's own clock: it also ends what hangs inside a library.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, limits.max_decode_wall_seconds)
-
-
-def _limit(what: int, soft: int, hard: int | None = None) -> None:
-    # Not every system has every limit; the others still hold.
-    with suppress(ValueError, OSError):
-        resource.setrlimit(what, (soft, soft if hard is None else hard))
 
 
 def _address_space() -> int:
@@ -214,8 +209,7 @@ def _import_what_comes_late() -> None:
 
 
 def main(channel: int, memory: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_parent()
     _import_what_comes_late()
     # What lives now lives for good: children's collectors need not touch, and so copy, it.
     gc.freeze()
