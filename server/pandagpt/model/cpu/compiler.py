@@ -81,8 +81,10 @@ def _private_folder() -> Path:
 
 def _fingerprint(compiler: str, flags: Sequence[str]) -> str:
     """Of all that the compiled code depends on, this CPU included."""
+    sources = [SOURCE, *sorted(SOURCE.parent.glob("*.h"))]
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=TIMEOUT_SECONDS)
-    parts = [SOURCE.read_bytes(), " ".join(flags).encode(), version.stdout, _cpu().encode()]
+    machine = [" ".join(flags).encode(), version.stdout, _cpu().encode()]
+    parts = [*(path.read_bytes() for path in sources), *machine]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """LLaMA on the CPU: packed weights in, and one call of compiled code a step.
 
 The face of `llama.Llama`, with weights as float32, float16 or int8; activations and sums are
-float32 (with int8, products are of integers: see decoder.cpp). A sequence gets the same bits
+float32 (with int8, products are of integers: see int8_tiles.h). A sequence gets the same bits
 alone, in any batch, whole or in chunks.
 
 Axes: N tokens of the flat batch, H hidden, V vocabulary.
