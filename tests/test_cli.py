@@ -134,6 +134,7 @@ def test_settings_reach_the_engine_and_the_api(golden_bundle: Path) -> None:
         served_model_name="mine",
         max_model_len=64,
         max_num_seqs=300,
+        max_num_batched_tokens=700,
         max_queue=7,
         encoder_cache_mb=3,
         threads=1,
@@ -146,6 +147,7 @@ def test_settings_reach_the_engine_and_the_api(golden_bundle: Path) -> None:
     assert (serving.model.id, serving.model.max_model_len) == ("mine", 64)
     assert (ready.max_rows, ready.max_model_len) == (300, 64)
     assert "1 thread, float32" in ready.hardware
+    assert "700 tokens a step" in ready.hardware
     assert "300 rows x 64 tokens" in ready.capacity
 
 

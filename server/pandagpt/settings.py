@@ -99,6 +99,19 @@ class Settings(BaseModel):
     max_num_seqs: int | None = Field(
         None, ge=1, le=4096, description="Answers generated at once. Default: by free memory."
     )
+    max_num_batched_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=1 << 20,
+        description="Tokens of one step, prompts and answers together; at least two for each "
+        "answer. Default: 512, on CUDA 2048.",
+    )
+    max_step_s: float | None = Field(
+        None,
+        gt=0,
+        description="Time of a step in which prompts are read beside running answers: more reads "
+        "them sooner, less streams more evenly. Default: 0.25, on CUDA 0.025.",
+    )
     max_queue: int = Field(256, ge=0, description="Requests that may wait; more get a 503.")
     max_queue_tokens: int = Field(
         1 << 18, ge=1, description="Tokens of the prompts that wait; with more than that, a 503."

@@ -14,12 +14,17 @@ from tests.chaos.disconnects import disconnects
 from tests.chaos.restarts import restarts
 from tests.chaos.run import chaos, kills
 from tests.chaos.target import known_answers
+from tests.chaos.troubles import DENSE_SECONDS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--servers", type=int, default=1, help="clients go to the next for repeats")
+    parser.add_argument(
+        "--trouble-seconds", type=float, default=DENSE_SECONDS, help="mean time between two"
+    )
     alone = parser.add_mutually_exclusive_group()
     alone.add_argument("--kills", type=int, help="kill the engine so often")
     alone.add_argument("--restarts", type=int, help="end the server so often, and start it again")
@@ -38,8 +43,9 @@ def main() -> None:
         print(", ".join(f"{name} {count}" for name, count in sorted(moments.items())))
         print(f"nothing in the engine {took:.1f} s after the last")
     else:
-        report, troubles = chaos(arguments.seconds, arguments.seed, known)
-        print(", ".join(f"{name} {count}" for name, count in sorted(troubles.happened.items())))
+        pace = arguments.trouble_seconds
+        report = chaos(arguments.seconds, arguments.seed, known, pace, arguments.servers)
+        print(", ".join(f"{name} {count}" for name, count in sorted(report.troubles.items())))
     print(report)
     sys.exit(not report.is_good)
 

@@ -14,6 +14,7 @@ class Report:
 
     at_first: Counter[Verdict] = field(default_factory=Counter)
     in_the_end: Counter[Verdict] = field(default_factory=Counter)
+    troubles: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     defects: list[str] = field(default_factory=list)

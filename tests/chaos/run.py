@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import cycle, islice
 
 import httpx
 
@@ -25,7 +26,7 @@ from tests.chaos.target import (
     wait_until_ready,
 )
 from tests.chaos.tree import Tree
-from tests.chaos.troubles import FAULTS, STEP_TIMEOUT_SECONDS, Troubles
+from tests.chaos.troubles import DENSE_SECONDS, STEP_TIMEOUT_SECONDS, Troubles, faults
 
 NUM_CLIENTS = 6
 PING_SECONDS = 0.05
@@ -36,22 +37,34 @@ IMPATIENT = 0.1
 
 
 def chaos(
-    seconds: float, seed: int, known: Known, trouble_seconds: float = 3.0
-) -> tuple[Report, Troubles]:
+    seconds: float,
+    seed: int,
+    known: Known,
+    trouble_seconds: float = DENSE_SECONDS,
+    num_servers: int = 1,
+) -> Report:
+    """Each of the servers has its own troubles; a client knows all of them."""
     report = Report()
-    options = ("--step-timeout-s", str(STEP_TIMEOUT_SECONDS))
-    with server(FAULTS, *options) as target:
-        tree = Tree(target.pid)
-        num_files = num_files_when_idle(target, tree)
-        deadline = time.monotonic() + seconds
+    options = ("--step-timeout-s", str(STEP_TIMEOUT_SECONDS), "--allow-media-urls")
+    with ExitStack() as stack:
+        faulty = partial(server, faults(trouble_seconds), *options)
+        targets = [stack.enter_context(faulty()) for _ in range(num_servers)]
+        trees = [Tree(target.pid) for target in targets]
+        num_files = [num_files_when_idle(*pair) for pair in zip(targets, trees, strict=True)]
+        urls, deadline = [target.url for target in targets], time.monotonic() + seconds
         clients = [
-            partial(_client, target.url, known, random.Random(f"{seed} {number}"), deadline, report)
+            partial(_client, urls, known, random.Random(f"{seed} {number}"), deadline, report)
             for number in range(NUM_CLIENTS)
         ]
-        with pinged(target.url, report), Troubles(tree, seed, trouble_seconds) as troubles:
+        with ExitStack() as trouble:
+            for number, (target, tree) in enumerate(zip(targets, trees, strict=True)):
+                trouble.enter_context(pinged(target.url, report))
+                lot = random.Random(seed + number)
+                trouble.enter_context(Troubles(target, tree, lot, trouble_seconds, report))
             _run_together(clients)
-        check_end(target, tree, num_files, known, report)
-    return report, troubles
+        for target, tree, number in zip(targets, trees, num_files, strict=True):
+            check_end(target, tree, number, known, report)
+    return report
 
 
 def kills(number: int, known: Known) -> tuple[Report, list[float]]:
@@ -98,29 +111,35 @@ def _ask_at(
     with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
         client.get("/health")
         ready.wait()
-        _ask_and_count(client, *pair, report)
+        _ask_and_count([client], *pair, report)
 
 
-def _client(url: str, known: Known, lot: random.Random, deadline: float, report: Report) -> None:
-    with httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS) as client:
+def _client(
+    urls: Sequence[str], known: Known, lot: random.Random, deadline: float, report: Report
+) -> None:
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)) for url in urls
+        ]
         while time.monotonic() < deadline:
             question, expected = lot.choice(known)
+            lot.shuffle(clients)
             if question.path == CHAT and lot.random() < IMPATIENT:
-                leave_early(client, question)
+                leave_early(clients[0], question)
             else:
-                _ask_and_count(client, question, expected, report, deadline)
+                _ask_and_count(clients, question, expected, report, deadline)
 
 
 def _ask_and_count(
-    client: httpx.Client,
+    clients: Sequence[httpx.Client],
     question: Question,
     expected: Answer,
     report: Report,
     deadline: float = math.inf,
 ) -> None:
-    """Asked again after an honest error, though not after the deadline."""
+    """Asked again after an honest error, of the next server, though not after the deadline."""
     replies: list[Reply] = []
-    for _ in range(1 + NUM_REPEATS):
+    for client in islice(cycle(clients), 1 + NUM_REPEATS):
         replies.append(reply := judged(ask(client, question), expected))
         if reply.verdict != "error" or time.monotonic() > deadline:
             break

@@ -1,35 +1,51 @@
 """What befalls the processes of a server, one trouble after another, on a thread of its own."""
 
 import random
+import resource
 import signal
 import threading
-from collections import Counter
 from contextlib import suppress
+from typing import Any
 
+import httpx
 import psutil
 
+from tests.bench.process import Server
+from tests.chaos.questions import CHAT
+from tests.chaos.report import Report
 from tests.chaos.tree import Tree
+from tests.fuzz.cases import TEXT, user
 
 STEP_TIMEOUT_SECONDS = 1.5
+# With this mean time between two troubles, an engine lives for some hundred steps.
+DENSE_SECONDS = 3.0
+ROOM_BYTES, TOO_LARGE = 1 << 16, bytes(1 << 20)
+NO_HOST = {"type": "image_url", "image_url": {"url": "https://no-such-host.invalid/cat.png"}}
 
-# Of one process of the engine, which is replaced every few seconds.
-FAULTS = ",".join(
-    (
-        *("step=exception%83", "step=exception%251x4", "step=nan%307", "step=oom%61x3"),
-        *("sample=exception%427x3", "text=exception%1201", "grammar=exception%97"),
-        *("encode=exception%13", "encode=nan%59x2", "encode=oom%47x2", "step=hang@1500"),
+
+def faults(mean_seconds: float) -> str:
+    """Of one process of the engine; as rare as its other troubles are."""
+    steps = (
+        *(("step=exception%", 83, ""), ("step=exception%", 251, "x4"), ("step=nan%", 307, "")),
+        *(("step=oom%", 61, "x3"), ("step=hang@", 1500, ""), ("sample=exception%", 427, "x3")),
+        *(("text=exception%", 1201, ""), ("grammar=exception%", 97, "")),
+        *(("encode=exception%", 13, ""), ("encode=nan%", 59, "x2"), ("encode=oom%", 47, "x2")),
     )
-)
+    rarer = max(1.0, mean_seconds / DENSE_SECONDS)
+    return ",".join(f"{what}{int(rarer * step)}{times}" for what, step, times in steps)
 
 
 class Troubles:
-    """Random, but the same for the same seed; one in `mean_seconds`."""
+    """Random, but the same for the same lot; one in `mean_seconds`."""
 
-    def __init__(self, tree: Tree, seed: int, mean_seconds: float) -> None:
-        self.happened: Counter[str] = Counter()
+    def __init__(
+        self, target: Server, tree: Tree, lot: random.Random, mean_seconds: float, report: Report
+    ) -> None:
+        self._target = target
+        self._report = report
         self._tree = tree
         self._mean_seconds = mean_seconds
-        self._lot = random.Random(seed)
+        self._lot = lot
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -46,11 +62,17 @@ class Troubles:
             "engine killed": self._kill_engine,
             "engine stopped": self._stop_engine,
             "decoder killed": self._kill_decoder,
+            "disk full": self._fill_disk,
+            "host unknown": self._ask_for_no_host,
         }
         while not self._is_over.wait(self._lot.uniform(0.5, 1.5) * self._mean_seconds):
             name = self._lot.choice(list(kinds))
-            with suppress(psutil.Error):
-                self.happened[name] += kinds[name]()
+            try:
+                self._report.troubles[name] += kinds[name]()
+            except psutil.Error:
+                continue
+            except httpx.HTTPError as error:
+                self._report.defects.append(f"{name}: {error!r}")
 
     def _kill_engine(self) -> bool:
         if engine := self._tree.engine():
@@ -72,3 +94,25 @@ class Troubles:
         if decoders:
             self._lot.choice(decoders).kill()
         return bool(decoders)
+
+    def _fill_disk(self) -> bool:
+        """As the kernel tells it: no file of the server may become larger."""
+        self._set_largest_file(ROOM_BYTES)
+        try:
+            self._expect("disk full", 507, "/v1/files", files={"file": TOO_LARGE})
+        finally:
+            self._set_largest_file(resource.RLIM_INFINITY)
+        return True
+
+    def _set_largest_file(self, num_bytes: int) -> None:
+        limits = (num_bytes, resource.RLIM_INFINITY)
+        resource.prlimit(self._target.pid, resource.RLIMIT_FSIZE, limits)
+
+    def _ask_for_no_host(self) -> bool:
+        self._expect("host unknown", 400, CHAT, json={"messages": [user(NO_HOST, TEXT)]})
+        return True
+
+    def _expect(self, what: str, status: int, path: str, **body: Any) -> None:
+        response = httpx.post(f"{self._target.url}{path}", timeout=60, **body)
+        if response.status_code != status:
+            self._report.defects.append(f"{what}: {response.status_code} {response.text[:200]}")

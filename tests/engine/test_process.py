@@ -233,7 +233,7 @@ def test_one_frame_a_step(golden_bundle: Path) -> None:
         assert frame
         ready = from_frame(frame)
         assert isinstance(ready, Ready)
-        assert ready.hardware == "cpu, 1 thread, float32"
+        assert ready.hardware == "cpu, 1 thread, float32, 16 tokens a step"
         send(ours, to_frame(Add(asked("hello"))))
         frames = [receive(ours) for _ in range(10)]
         assert all(frames)

@@ -40,6 +40,8 @@ def load_serving(settings: Settings) -> tuple[Serving, Ready]:
             tuple(source for source, _ in variants),
             _faults(),
             settings.enforce_eager,
+            settings.max_num_batched_tokens,
+            settings.max_step_s,
         )
     )
     try:

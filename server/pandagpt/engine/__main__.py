@@ -80,7 +80,8 @@ class EngineServer:
         )
         model = load_model(Path(start.folder), place, start.variants)
         capacity = self._capacity(model, place)
-        config = self._start.config.on(place.device).with_rows(capacity.rows)
+        config = start.config.with_rows(capacity.rows)
+        config = config.on(place.device, start.max_step_tokens, start.max_step_seconds)
         self._worker = Worker(model, config, self._post, partial(_leave, 1), self._send)
         self._worker.start()
         if not self._worker.wait_until_ready(WARM_UP_TIMEOUT_SECONDS):
@@ -117,7 +118,7 @@ class EngineServer:
 def _hardware(place: Placement, config: EngineConfig) -> str:
     number = config.num_threads
     threads = "1 thread" if number == 1 else f"{number} threads"
-    return f"{place.device}, {threads}, {place}"
+    return f"{place.device}, {threads}, {place}, {config.max_step_tokens} tokens a step"
 
 
 def _leave(code: int) -> None:

@@ -36,11 +36,23 @@ class EngineConfig:
         max_step_tokens = max(self.max_step_tokens, 2 * max_rows)
         return replace(self, max_rows=max_rows, max_step_tokens=max_step_tokens)
 
-    def on(self, device: str) -> Self:
-        """A GPU reads some ten thousand tokens of prompts a second: more at once, for less long."""
-        if device != "cuda":
-            return self
-        return replace(self, max_step_tokens=2048, max_step_seconds=0.025)
+    def on(
+        self,
+        device: str,
+        max_step_tokens: int | None = None,
+        max_step_seconds: float | None = None,
+    ) -> Self:
+        """Where none is stated: a GPU reads some ten thousand tokens of prompts a second, so more
+        at once, for less long.
+        """
+        tokens, seconds = self.max_step_tokens, self.max_step_seconds
+        if device == "cuda":
+            tokens, seconds = 2048, 0.025
+        return replace(
+            self,
+            max_step_tokens=max(max_step_tokens or tokens, 2 * self.max_rows),
+            max_step_seconds=max_step_seconds or seconds,
+        )
 
     def __post_init__(self) -> None:
         assert self.max_step_tokens > self.max_rows, "a full batch must leave room for a prompt"

@@ -14,33 +14,25 @@ from torch import Tensor
 from pandagpt.engine import faults
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob
+from pandagpt.engine.failure import failure_by
 from pandagpt.engine.grammar import CompiledGrammar
 from pandagpt.engine.job import Choice, Job, new_job
 from pandagpt.engine.media_table import MediaTable
 from pandagpt.engine.pace import Pace
 from pandagpt.engine.prefix_cache import PrefixCache
 from pandagpt.engine.recovery import Recovery
-from pandagpt.engine.request import Delta, EmbedRequest, Event, GenerateRequest, TokenLogprob
+from pandagpt.engine.request import Delta, EmbedRequest, Event, GenerateRequest
 from pandagpt.engine.runner import Runner
 from pandagpt.engine.sampler import Logprobs
 from pandagpt.engine.scheduler import Chunk, Plan, Restore, Scheduler
 from pandagpt.engine.sequence import Sequence
 from pandagpt.engine.stats import Stats
-from pandagpt.errors import EngineFailure, InvalidSchema, Overloaded, PandaError
+from pandagpt.errors import InvalidSchema, Overloaded, PandaError
 from pandagpt.logs import get_logger
-from pandagpt.model.device import is_out_of_memory
 
 log = get_logger()
 
 _Drawn = tuple[Sequence, int | None, Logprobs | None]
-
-
-def engine_failure() -> EngineFailure:
-    return EngineFailure("The engine failed while it served this request. Try again.")
-
-
-def _no_memory() -> Overloaded:
-    return Overloaded("There is no memory left to serve this request. Try again later.", 5)
 
 
 class Engine:
@@ -300,22 +292,12 @@ class Engine:
         if token_id is None or request_id in guilty or request_id not in self._jobs:
             return []
         try:
-            logprob = self._logprob(token_id, logprobs)
+            logprob = logprobs.spelled(token_id, self._tokenizer) if logprobs else None
             delta = self._find(sequence)[1].append(token_id, logprob)
         except Exception as error:
             guilty[sequence.request_id] = error
             return []
         return [(sequence.request_id, delta)]
-
-    def _logprob(self, token_id: int, logprobs: Logprobs | None) -> TokenLogprob | None:
-        if logprobs is None:
-            return None
-        top = tuple(self._token_logprob(i, value) for i, value in logprobs.top)
-        return replace(self._token_logprob(token_id, logprobs.chosen), top=top)
-
-    def _token_logprob(self, token_id: int, logprob: float) -> TokenLogprob:
-        data = self._tokenizer.token_bytes(token_id)
-        return TokenLogprob(token_id, data.decode(errors="replace"), data, logprob)
 
     # -- leaving
 
@@ -330,11 +312,10 @@ class Engine:
         if isinstance(error, InvalidSchema):
             return self.fail(job.request.request_id, error)
         log.error("request_failed", request_id=job.request.request_id, exc_info=error)
-        answer = _no_memory() if is_out_of_memory(error) else engine_failure()
         for choice in job.choices:
             if choice.sequence.has_row:
                 self._runner.clear(choice.sequence.row)
-        return self.fail(job.request.request_id, answer)
+        return self.fail(job.request.request_id, failure_by(error))
 
     def _retire(self, request_id: str, index: int) -> None:
         """A finished choice; its request may have failed in the same step by another."""

@@ -41,6 +41,7 @@ class Start:
     still be `auto`.
 
     `max_rows` None: as many as memory has room for and as pay; `config`'s number is not used.
+    `max_step_tokens`, `max_step_seconds` None: by the device.
     `variants` are other models on the same weights; `faults` are for tests, see the module.
     """
 
@@ -54,6 +55,8 @@ class Start:
     variants: tuple[VariantSource, ...] = ()
     faults: str = ""
     enforce_eager: bool = False
+    max_step_tokens: int | None = None
+    max_step_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,15 @@ Axes: B rows of the step, G rows of one group, V vocabulary.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pandagpt.engine.grammar import Allowed
-from pandagpt.engine.request import SamplingParams
+from pandagpt.engine.request import SamplingParams, TokenLogprob
+from pandagpt.model.tokenizer import Tokenizer
 
 # Below this a temperature only divides by nearly nothing: greedy (vLLM's bound).
 _GREEDY_BELOW = 1e-5
@@ -30,6 +31,16 @@ class Logprobs:
 
     chosen: float
     top: list[tuple[int, float]]
+
+    def spelled(self, token_id: int, tokenizer: Tokenizer) -> TokenLogprob:
+        """Of the token that was chosen; the likeliest ones with it."""
+        top = tuple(_spelled(one, logprob, tokenizer) for one, logprob in self.top)
+        return replace(_spelled(token_id, self.chosen, tokenizer), top=top)
+
+
+def _spelled(token_id: int, logprob: float, tokenizer: Tokenizer) -> TokenLogprob:
+    data = tokenizer.token_bytes(token_id)
+    return TokenLogprob(token_id, data.decode(errors="replace"), data, logprob)
 
 
 @dataclass(frozen=True, slots=True)

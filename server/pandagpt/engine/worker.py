@@ -14,7 +14,8 @@ import torch
 
 from pandagpt.engine.config import EngineConfig
 from pandagpt.engine.encoder import EncodedMedia, EncodeJob, Encoder
-from pandagpt.engine.engine import Engine, engine_failure
+from pandagpt.engine.engine import Engine
+from pandagpt.engine.failure import engine_failure
 from pandagpt.engine.grammar import CompiledGrammar, CompileJob, compiler_of
 from pandagpt.engine.messages import Abort, Add, Embed
 from pandagpt.engine.request import EmbedRequest, Event, GenerateRequest, SamplingParams

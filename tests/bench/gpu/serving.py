@@ -81,7 +81,7 @@ async def _all(model: PandaGPT, preset: Preset, device: Device) -> list[Row]:
 async def engine(model: PandaGPT, preset: Preset, device: Device) -> AsyncGenerator[EngineClient]:
     longest = preset.long_prompt + preset.answer_tokens
     config = EngineConfig(max_model_len=min(longest, model.max_model_len), num_threads=1)
-    config = config.on("cuda" if device.is_cuda else "cpu").with_rows(preset.streams)
+    config = config.with_rows(preset.streams).on("cuda" if device.is_cuda else "cpu")
     client = EngineClient(LocalEngine(model, config), config)
     try:
         yield client

@@ -7,6 +7,7 @@ SERVERS = {
     for peer in (
         ours.PEER,
         ours.INT8,
+        ours.LONG_STEPS,
         transformers_serve.PEER,
         vllm.PEER,
         llama_cpp.F16,
