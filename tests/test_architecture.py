@@ -20,7 +20,7 @@ FLOORS = {
     "metrics": {"errors"},
     "settings": {"errors"},
     "frames": set(),
-    "child_process": set(),
+    "child_process": {"frames"},
     "samples": set(),
     "media": {"errors", "logs", "metrics", "frames", "child_process"},
     "model": {"errors", "logs", "metrics", "media"},
@@ -42,7 +42,7 @@ FENCES = {
     "prometheus_client": ("metrics",),
     "msgspec": ("engine.messages", "engine.grammar_checker", "media.job"),
     "socket": (
-        *("frames", "engine.process", "engine.__main__", "media.decoder", "media.__main__"),
+        *("frames", "child_process", "engine.process", "engine.__main__", "media.__main__"),
         *("engine.grammar_checker", "api.fetch", "cli"),
     ),
     "asyncio": (

@@ -6,31 +6,40 @@
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+
+from pandagpt.frames import open_channel
 
 STDERR = 2
 
 
 def start_module(
     module: str, *descriptors: int, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """In a session of its own: Ctrl-C is for the server alone, which then drains.
+) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """And this end of a channel to it. In a session of its own: Ctrl-C is for the server alone,
+    which then drains.
 
-    The descriptors are its arguments; `environment` is added to this process's own.
+    Its arguments are the other end's descriptor, then the given ones; `environment` is added to
+    this process's own.
     """
-    # -P: as for the command `pandagpt`, modules in the current folder count for nothing.
-    command = [sys.executable, "-P", "-m", module, *map(str, descriptors)]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=STDERR,
-        pass_fds=descriptors,
-        start_new_session=True,
-        env=os.environ | (environment or {}),
-    )
+    ours, theirs = open_channel()
+    with theirs:
+        inherited = (theirs.fileno(), *descriptors)
+        # -P: as for the command `pandagpt`, modules in the current folder count for nothing.
+        command = [sys.executable, "-P", "-m", module, *map(str, inherited)]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=STDERR,
+            pass_fds=inherited,
+            start_new_session=True,
+            env=os.environ | (environment or {}),
+        )
+    return process, ours
 
 
 def leave_signals_to_parent() -> None:

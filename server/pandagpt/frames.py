@@ -13,6 +13,7 @@ from io import BytesIO
 
 import numpy as np
 
+SEND_BUFFER_BYTES = 1 << 20
 _PREFIX = struct.Struct("<HHIQ")
 
 Buffer = bytes | bytearray | memoryview
@@ -23,6 +24,14 @@ class Frame:
     kind: int
     header: Buffer
     buffers: Sequence[Buffer] = ()
+
+
+def open_channel() -> tuple[socket.socket, socket.socket]:
+    """Both ends, with room for most frames: who sends seldom waits for who reads."""
+    ends = socket.socketpair()
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    return ends
 
 
 def send(sock: socket.socket, frame: Frame) -> None:

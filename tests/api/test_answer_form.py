@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pandagpt.api.answer_form import AnswerForm, check_form
+from pandagpt.api.answer_form import AnswerForm
 from pandagpt.api.schemas.chat import ChatRequest
 from pandagpt.engine.grammar import compiler_of
 from pandagpt.errors import InvalidSchema
@@ -109,11 +109,11 @@ def test_what_cannot_be_kept_to_is_placed(
     tokenizer: Tokenizer, fields: dict[str, Any], param: str
 ) -> None:
     with pytest.raises(InvalidSchema) as error:
-        check_form(chat(**fields), compiler_of(tokenizer, tokenizer.vocab_size).check)
+        AnswerForm.of(chat(**fields)).check(compiler_of(tokenizer, tokenizer.vocab_size).check)
     assert error.value.param == param
 
 
 def test_what_can_be_kept_to_passes(tokenizer: Tokenizer) -> None:
     check = compiler_of(tokenizer, tokenizer.vocab_size).check
-    check_form(chat(tools=[tool("f")]), check)
-    check_form(chat(), check)
+    AnswerForm.of(chat(tools=[tool("f")])).check(check)
+    AnswerForm.of(chat()).check(check)

@@ -1,9 +1,10 @@
 """More than the server has room for: what is refused, how fast, and what it costs the rest.
 
-    python -m tests.bench.overload [--model tiny] [--seconds 10]
+    python -m tests.bench.overload [--model tiny] [--rounds 5] [--seconds 5]
 
 A burst beyond the queue, then closed loops of ever more clients; beside both, /health is asked
-every 20 ms. Prints one Markdown table.
+every 20 ms. Loads are interleaved and compared within a round, so that a machine that slows down
+slows all of them. Prints one Markdown table.
 """
 
 import argparse
@@ -25,7 +26,8 @@ from tests.bench.load import chat
 CHAT = "/v1/chat/completions"
 ANSWER_TOKENS = 64
 BEYOND_THE_QUEUE = 200
-CLIENTS = (16, 64, 160)
+# Twice as many as there are rows, on which the others' goodput is measured; up to 20 times as many.
+CLIENTS = (16, 40, 80, 160)
 PROBE_SECONDS = 0.02
 
 
@@ -47,6 +49,12 @@ class Tally:
             return
         self.refusal_seconds.append(seconds)
         self.num_retry_after += b"\r\nretry-after:" in head.lower()
+
+    def merge(self, other: "Tally") -> None:
+        self.statuses += other.statuses
+        self.refusal_seconds += other.refusal_seconds
+        self.num_retry_after += other.num_retry_after
+        self.num_tokens += other.num_tokens
 
     def __str__(self) -> str:
         return ", ".join(f"{status}: {number}" for status, number in sorted(self.statuses.items()))
@@ -115,52 +123,73 @@ def probe(url: str, working: Future[Any]) -> list[float]:
     return seconds
 
 
-def row(name: str, tally: Tally, probes: Sequence[float], seconds: float | None) -> str:
-    refused = (
-        f"{percentile(tally.refusal_seconds, 95) * 1000:.0f}" if tally.refusal_seconds else "-"
-    )
-    told = f"{tally.num_retry_after} of {len(tally.refusal_seconds)}"
-    speed = f"{tally.num_tokens / seconds:.0f}" if seconds else "-"
-    health = f"{statistics.median(probes) * 1000:.0f} / {percentile(probes, 99) * 1000:.0f}"
-    return f"| {name} | {tally} | {refused} | {told} | {health} | {speed} |"
+@dataclass(slots=True)
+class Load:
+    """One load in every round it was put on."""
+
+    name: str
+    tally: Tally = field(default_factory=Tally)
+    probes: list[float] = field(default_factory=list)
+    speeds: list[float] = field(default_factory=list)
+
+    def row(self, shares: Sequence[float]) -> str:
+        tally = self.tally
+        seconds = tally.refusal_seconds
+        refused = f"{percentile(seconds, 95) * 1000:.0f}" if seconds else "-"
+        told = f"{tally.num_retry_after} of {len(seconds)}"
+        probes = self.probes
+        health = f"{statistics.median(probes) * 1000:.0f} / {percentile(probes, 99) * 1000:.0f}"
+        speed, share = spread(self.speeds, ".0f"), spread(shares, ".2f")
+        return f"| {self.name} | {tally} | {refused} | {told} | {health} | {speed} | {share} |"
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    if not values:
+        return "-"
+    lowest, highest = min(values), max(values)
+    return f"{statistics.median(values):{form}} [{lowest:{form}}..{highest:{form}}]"
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100)[percent - 1] if len(values) > 1 else values[0]
 
 
-def measure(url: str, seconds: float, size: int) -> list[str]:
+def measure(url: str, rounds: int, seconds: float, size: int) -> list[str]:
     """The load has a process of its own, so that probes wait for the server alone."""
-    number = size + BEYOND_THE_QUEUE
+    burst_of, loads = Load(f"burst of {size + BEYOND_THE_QUEUE}"), [Load(f"{n}") for n in CLIENTS]
     with ProcessPoolExecutor(1) as pool:
         pool.submit(run_burst, url, 4).result()
-        working = pool.submit(run_burst, url, number)
-        probes = probe(url, working)
-        rows = [row(f"burst of {number}", working.result(), probes, None)]
-        for num_clients in CLIENTS:
+        working = pool.submit(run_burst, url, size + BEYOND_THE_QUEUE)
+        burst_of.probes = probe(url, working)
+        burst_of.tally = working.result()
+        for load, num_clients in list(zip(loads, CLIENTS, strict=True)) * rounds:
             started_at = time.perf_counter()
             working = pool.submit(run_loops, url, num_clients, seconds)
-            probes = probe(url, working)
-            took = time.perf_counter() - started_at
-            rows.append(row(f"{num_clients} clients", working.result(), probes, took))
-    return rows
+            load.probes += probe(url, working)
+            tally = working.result()
+            load.speeds.append(tally.num_tokens / (time.perf_counter() - started_at))
+            load.tally.merge(tally)
+    shares = [[s / t for s, t in zip(x.speeds, loads[0].speeds, strict=True)] for x in loads]
+    rows = [load.row(of) for load, of in zip(loads, shares, strict=True)]
+    return [burst_of.row([]), *rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--queue", type=int, default=32)
     given = parser.parse_args(arguments)
     options = ("--max-num-seqs", str(given.rows), "--max-queue", str(given.queue))
     with process.pandagpt(given.model, *options) as server:
-        rows = measure(server.url, given.seconds, given.rows + given.queue)
+        rows = measure(server.url, given.rounds, given.seconds, given.rows + given.queue)
     print(
-        "| load | answers by status | refusal p95, ms | with Retry-After "
-        "| /health p50 / p99, ms | tok/s |"
+        "| clients | answers by status | refusal p95, ms | with Retry-After "
+        f"| /health p50 / p99, ms | tok/s | of that with {CLIENTS[0]} |"
     )
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     print("\n".join(rows))
 
 

@@ -1,7 +1,7 @@
 """What a request says of its answer's form, as one grammar: `response_format` and tools."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pandagpt.api.schema_cost import check_cost
@@ -16,40 +16,43 @@ ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class AnswerForm:
-    """`is_free`: it may be plain text, which the prompt's own stop ends."""
+    """`is_free`: it may be plain text, which the prompt's own stop ends. `schemas` are those in
+    the grammar, each with its place in the request.
+    """
 
     grammar: Grammar | None = None
     is_free: bool = True
+    schemas: tuple[tuple[str, dict[str, Any]], ...] = ()
 
     @classmethod
     def of(cls, chat: ChatRequest) -> "AnswerForm":
         """Raises InvalidSchema."""
-        check_cost(_schemas(chat))
+        schemas = tuple(_schemas(chat))
+        check_cost(schemas)
         toolbox, schema = Toolbox.of(chat), _schema(chat)
         if toolbox is not None:
-            return _with_calls(toolbox, schema)
+            return replace(_with_calls(toolbox, schema), schemas=schemas)
         if schema is not None:
-            return cls(Grammar(f"answer: {json_rule(schema)}"), is_free=False)
+            return cls(Grammar(f"answer: {json_rule(schema)}"), is_free=False, schemas=schemas)
         return cls()
+
+    def check(self, check: Callable[[Grammar], None]) -> None:
+        """`check` raises InvalidSchema and may take a while; here it is raised with its place."""
+        if self.grammar is None:
+            return
+        try:
+            check(self.grammar)
+        except InvalidSchema:
+            for param, schema in self.schemas:
+                try:
+                    check(Grammar(f"answer: {json_rule(schema)}"))
+                except InvalidSchema as error:
+                    raise error.at(param) from None
+            raise
 
 
 RAW = AnswerForm(is_free=False)
 """What follows a raw prompt: no form, and no turn that the prompt's stop would end."""
-
-
-def check_form(chat: ChatRequest, check: Callable[[Grammar], None]) -> None:
-    """`check` raises InvalidSchema and may take a while; here it is raised with its place."""
-    if (grammar := AnswerForm.of(chat).grammar) is None:
-        return
-    try:
-        check(grammar)
-    except InvalidSchema:
-        for param, schema in _schemas(chat):
-            try:
-                check(Grammar(f"answer: {json_rule(schema)}"))
-            except InvalidSchema as error:
-                raise error.at(param) from None
-        raise
 
 
 def _with_calls(toolbox: Toolbox, schema: dict[str, Any] | None) -> AnswerForm:

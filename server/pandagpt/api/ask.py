@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 from fastapi import Request
 
-from pandagpt.api.answer_form import AnswerForm
 from pandagpt.api.errors import sse_data
 from pandagpt.api.generation import Generation, Usage, start
 from pandagpt.api.intake import EngineInput
@@ -27,7 +26,7 @@ async def ask(request: Request, chat: ChatRequest, *, is_whole: bool) -> Generat
     state = state_of(request)
     model = find_model(state.holder.serving, chat.model)
     async with state.intake.read(chat, model, caller_of(request)) as given:
-        params = sampling_params(chat, model, len(given.prompt), AnswerForm.of(chat))
+        params = sampling_params(chat, model, len(given.prompt), given.form)
         return await begin(request, model, [(given, params)], chat.n, is_whole=is_whole)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from pandagpt.api.answer_form import AnswerForm, check_form
+from pandagpt.api.answer_form import RAW, AnswerForm
 from pandagpt.api.conversation import Conversation, MediaSource, read_messages
 from pandagpt.api.embedding import Item, Source, TextSource
 from pandagpt.api.media_reader import MediaReader
@@ -54,6 +54,7 @@ Result = TypeVar("Result")
 class EngineInput:
     prompt: Prompt
     media: tuple[MediaInput, ...]
+    form: AnswerForm
 
     @property
     def slots_by_modality(self) -> Counter[str]:
@@ -119,12 +120,13 @@ class Intake:
                 # The text first: what is too long anyway must not cost the decoding of its media.
                 prompt = await self._prompt(conversation, chat, model)
                 check_length(prompt, model.max_model_len)
-                if AnswerForm.of(chat).grammar is not None:
-                    await self._check_form(chat, model)
+                form = AnswerForm.of(chat)
+                if form.grammar is not None:
+                    await self._check_form(form, model)
                 num_bytes = sum(array_bytes(source.modality) for source in conversation.media)
                 await stack.enter_async_context(self._room.held(num_bytes))
                 media = await self._reader.read_all(conversation.media, caller)
-            yield EngineInput(prompt, media)
+            yield EngineInput(prompt, media, form)
 
     async def prompt(self, chat: ChatRequest, model: ServedModel, *, opens_answer: bool) -> Prompt:
         """As `read` makes it, but of any length; media have their slots and are not read."""
@@ -178,7 +180,7 @@ class Intake:
         except RequestError as error:
             is_alone = len(asked.prompt) == 1
             raise error.at("prompt" if is_alone else f"prompt[{index}]") from None
-        return EngineInput(prompt, ()), text
+        return EngineInput(prompt, (), RAW), text
 
     def _refuse_too_many(self, num_bytes: int) -> None:
         limit = self._room.num_bytes
@@ -231,12 +233,12 @@ class Intake:
         is_long = num_chars > MAX_INLINE_CHARS or num_turns > MAX_INLINE_TURNS
         return await self._run(tokenize) if is_long else tokenize()
 
-    async def _check_form(self, chat: ChatRequest, model: ServedModel) -> None:
+    async def _check_form(self, form: AnswerForm, model: ServedModel) -> None:
         check = partial(
             self._grammars.check, tokenizer=model.tokenizer, vocab_size=model.vocab_size
         )
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._grammar_pool, check_form, chat, check)
+        await loop.run_in_executor(self._grammar_pool, form.check, check)
 
     async def _run(self, function: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)

@@ -72,10 +72,8 @@ class GrammarChecker:
 class _Process:
     def __init__(self, tokenizer: Tokenizer, vocab_size: int) -> None:
         self.tokenizer = tokenizer
-        self._channel, theirs = socket.socketpair()
+        self._popen, self._channel = start_module(__name__)
         self._channel.settimeout(MAX_SECONDS)
-        with theirs:
-            self._popen = start_module(__name__, theirs.fileno())
         words = msgspec.msgpack.encode(Words.of(tokenizer, vocab_size))
         with suppress(OSError):  # it has ended; the first question tells
             send(self._channel, Frame(0, words))

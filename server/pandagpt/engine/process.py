@@ -34,7 +34,6 @@ from pandagpt.logs import get_logger
 
 log = get_logger()
 
-SEND_BUFFER_BYTES = 1 << 20
 READ_BYTES = 1 << 18
 EXIT_SECONDS = 5.0
 
@@ -50,11 +49,7 @@ class EngineProcess:
         self.is_open = False
         self.is_restarting = False
         self.max_model_len = 0
-        self._socket, theirs = socket.socketpair()
-        for each in (self._socket, theirs):
-            each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-        with theirs:
-            self._process = start_module("pandagpt.engine", theirs.fileno())
+        self._process, self._socket = start_module("pandagpt.engine")
         self._on_loss = on_loss
         self._is_closing = False
         self._is_released = False

@@ -25,7 +25,7 @@ import PIL.Image
 
 from pandagpt.child_process import leave_signals_to_parent, limit
 from pandagpt.errors import MediaTooLarge, RequestError
-from pandagpt.frames import Buffer, Frame, receive, receive_into, send, send_all
+from pandagpt.frames import Buffer, Frame, open_channel, receive, receive_into, send, send_all
 from pandagpt.media.job import (
     MEMORY_BYTES,
     Broken,
@@ -39,7 +39,6 @@ from pandagpt.media.job import (
 from pandagpt.media.limits import MediaLimits
 from pandagpt.media.loader import array_bytes, load, modality_of
 
-SEND_BUFFER_BYTES = 1 << 20
 _TOO_SLOW = (signal.SIGXCPU, signal.SIGALRM, signal.SIGKILL)
 
 
@@ -72,8 +71,7 @@ class Child:
 
     def __init__(self, shared: mmap) -> None:
         self._shared = shared
-        self._channel, theirs = socket.socketpair()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        self._channel, theirs = open_channel()
         with theirs:
             self._pid = os.fork()
             if self._pid == 0:

@@ -7,7 +7,6 @@ ended is replaced when it is next needed.
 import math
 import os
 import signal
-import socket
 import sys
 import tempfile
 from contextlib import suppress
@@ -114,14 +113,10 @@ class Decoder:
 
 class _Process:
     def __init__(self, patience_seconds: float) -> None:
-        self._channel, theirs = socket.socketpair()
-        self._channel.settimeout(patience_seconds)
         memory = _shared_memory(MEMORY_BYTES)
         self._memory = mmap(memory, MEMORY_BYTES)
-        with theirs:
-            self._popen = start_module(
-                "pandagpt.media", theirs.fileno(), memory, environment=ONE_THREAD
-            )
+        self._popen, self._channel = start_module("pandagpt.media", memory, environment=ONE_THREAD)
+        self._channel.settimeout(patience_seconds)
         os.close(memory)
 
     @property

@@ -9,6 +9,7 @@ that slows down slows both sides. Peers are installed by `python -m tests.bench.
 
 import argparse
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -24,6 +25,8 @@ from tests.bench.process import Server, answers, machine, others, running
 
 PROMPT_TOKENS = 64
 TURN_TOKENS = 512
+# Some servers' threads spin on for a while after their last request.
+SETTLE_SECONDS = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             result.start_seconds = server.start_seconds
         for number in range(options.rounds):
             for peer, server, result in zip(peers, servers, results, strict=True):
+                time.sleep(SETTLE_SECONDS)
                 ask = partial(chat, **peer.extras(folder))
                 measure(ask, server, result, folder, options, number)
                 asyncio.run(two_turns(peer, server, result, folder, number))

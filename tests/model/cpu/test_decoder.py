@@ -68,6 +68,16 @@ def test_a_batch_gives_the_bits_that_each_gets_alone(weights: CpuWeights) -> Non
 
 
 @pytest.mark.parametrize("weights", ALL)
+def test_many_tokens_give_the_bits_that_each_row_gets_alone(weights: CpuWeights) -> None:
+    """More than a layer takes at once, so that a border lies inside a row."""
+    llama = CpuLlama(CONFIG, state(), weights)
+    texts = [ids(53, row) for row in range(10)]
+    batch = [(text, Span(row, 0, len(text))) for row, text in enumerate(texts)]
+    alone = torch.cat([whole(llama, text) for text in texts])
+    assert torch.equal(logits(llama, batch, len(texts)), alone)
+
+
+@pytest.mark.parametrize("weights", ALL)
 def test_chunks_give_the_bits_of_the_whole(weights: CpuWeights) -> None:
     llama, text = CpuLlama(CONFIG, state(), weights), ids(40, 1)
     for cuts in ([1, 39], [13, 1, 26], [1] * 40):
@@ -81,11 +91,14 @@ def test_chunks_give_the_bits_of_the_whole(weights: CpuWeights) -> None:
 
 
 def test_threads_change_no_bit() -> None:
-    llama, text = CpuLlama(CONFIG, state(), "float16"), ids(30, 2)
-    one = whole(llama, text)
+    llama = CpuLlama(CONFIG, state(), "float16")
+    texts = [ids(30, 2), ids(60, 3), ids(60, 4)]
+    few, many = [(texts[0], Span(0, 0, 30))], [(t, Span(i, 0, len(t))) for i, t in enumerate(texts)]
+    expected = [logits(llama, batch, 3) for batch in (few, many)]
     torch.set_num_threads(2)
     try:
-        assert torch.equal(whole(llama, text), one)
+        for batch, one in zip((few, many), expected, strict=True):
+            assert torch.equal(logits(llama, batch, 3), one)
     finally:
         torch.set_num_threads(1)
 

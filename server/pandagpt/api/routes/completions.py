@@ -6,7 +6,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from pandagpt.api.answer_form import RAW
 from pandagpt.api.ask import begin, streamed
 from pandagpt.api.body import read_body
 from pandagpt.api.completion import Heading
@@ -56,7 +55,8 @@ async def _begin(request: Request, asked: CompletionRequest) -> tuple[Generation
     model = find_model(state.holder.serving, asked.model)
     prompts = await state.intake.read_prompts(asked, model)
     params = [
-        (given, sampling_params(asked, model, len(given.prompt), RAW)) for given, _ in prompts
+        (given, sampling_params(asked, model, len(given.prompt), given.form))
+        for given, _ in prompts
     ]
     generation = await begin(request, model, params, asked.n, is_whole=not asked.stream)
     return generation, [text for _, text in prompts]

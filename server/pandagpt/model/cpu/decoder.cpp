@@ -93,11 +93,22 @@ void gate(const float* gate_up, int inner, float* y) {
 
 // -- one layer
 
+// How many tokens a layer computes at once: what one product leaves is in the caches for the next.
+constexpr int BLOCK = 256;
+
 struct Batch {
   int num_tokens;
   const int32_t *rows, *positions;
   int num_patched;
   const Patched* patched;
+
+  // Patches name their tokens by their places in the whole.
+  int block() const { return num_patched ? num_tokens : std::min(num_tokens, BLOCK); }
+
+  Batch from(int first) const {
+    return {std::min(block(), num_tokens - first), rows + first, positions + first, num_patched,
+            patched};
+  }
 };
 
 // To `y` [token][y_width], what a layer's fused matrix has made of `x` [token][x_width], is added
@@ -229,13 +240,12 @@ void pack(const float* weights, int32_t num_out, int32_t num_in, int32_t type, v
 void forward(const Model* model, const Cache* cache, int32_t n, const int32_t* rows,
              const int32_t* positions, int32_t num_patched, const Patched* patched, float* hidden) {
   const Batch batch{n, rows, positions, num_patched, patched};
-  Scratch scratch(*model, n);
-  for (int layer = 0; layer < model->num_layers; ++layer) {
-    if (model->kv_type == HALF)
-      update<half>(*model, layer, *cache, batch, hidden, scratch);
-    else
-      update<float>(*model, layer, *cache, batch, hidden, scratch);
-  }
+  Scratch scratch(*model, batch.block());
+  const auto update_all = model->kv_type == HALF ? update<half> : update<float>;
+  for (int layer = 0; layer < model->num_layers; ++layer)
+    for (int first = 0; first < n; first += batch.block())
+      update_all(*model, layer, *cache, batch.from(first), hidden + size_t(first) * model->hidden,
+                 scratch);
   std::vector<float> state(model->hidden);
   for (int i = 0; i < n; ++i) {
     float* token = hidden + size_t(i) * model->hidden;
