@@ -91,7 +91,8 @@ async def burst(url: str, number: int) -> Tally:
 
 
 async def loops(url: str, num_clients: int, seconds: float) -> Tally:
-    """Each client asks again at once; one that is refused waits a little, as SDKs do."""
+    """Each client asks again at once; one that is refused waits a little, as SDKs do. Tokens
+    that come after the end do not count: then only some clients are left."""
     tally, ends_at = Tally(), time.perf_counter() + seconds
 
     async def loop() -> None:
@@ -99,7 +100,12 @@ async def loops(url: str, num_clients: int, seconds: float) -> Tally:
             if await ask(url, tally):
                 await asyncio.sleep(0.5)
 
-    await asyncio.gather(*(loop() for _ in range(num_clients)))
+    async def count() -> int:
+        await asyncio.sleep(seconds)
+        return tally.num_tokens
+
+    num_tokens, *_ = await asyncio.gather(count(), *(loop() for _ in range(num_clients)))
+    tally.num_tokens = num_tokens
     return tally
 
 
@@ -163,11 +169,10 @@ def measure(url: str, rounds: int, seconds: float, size: int) -> list[str]:
         burst_of.probes = probe(url, working)
         burst_of.tally = working.result()
         for load, num_clients in list(zip(loads, CLIENTS, strict=True)) * rounds:
-            started_at = time.perf_counter()
             working = pool.submit(run_loops, url, num_clients, seconds)
             load.probes += probe(url, working)
             tally = working.result()
-            load.speeds.append(tally.num_tokens / (time.perf_counter() - started_at))
+            load.speeds.append(tally.num_tokens / seconds)
             load.tally.merge(tally)
     shares = [[s / t for s, t in zip(x.speeds, loads[0].speeds, strict=True)] for x in loads]
     rows = [load.row(of) for load, of in zip(loads, shares, strict=True)]
