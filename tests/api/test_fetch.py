@@ -1,14 +1,17 @@
 """The gate to other hosts: what is refused is refused before any connection."""
 
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
-from pandagpt.api.fetch import Fetcher, FetchRules, Target, is_public
+from pandagpt.api.fetch import MAX_FETCHES, Fetcher, FetchRules, Target, is_public
 from pandagpt.errors import MediaFetchFailed, MediaNotAllowed, MediaTooLarge
 
 BODY = bytes(range(256)) * 100
@@ -228,6 +231,32 @@ async def test_the_whole_fetch_has_one_deadline(host: Host) -> None:
 async def test_a_host_that_does_not_exist() -> None:
     with pytest.raises(MediaFetchFailed):
         await Fetcher(OPEN, lambda _: True).fetch("http://no-such-host.invalid/")
+
+
+async def test_names_that_hang_keep_nobody_waiting(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as may be fetched at once; their threads stay busy after their time is over."""
+    answered, look_up = threading.Event(), socket.getaddrinfo
+
+    def look_up_at_last(name: str, *arguments: Any, **options: Any) -> Any:
+        if name == "hangs.example":
+            answered.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return look_up(name, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_at_last)
+    monkeypatch.setattr("pandagpt.api.fetch.DNS_SECONDS", 0.2)
+    host.answer = saying(OK % len(BODY), BODY)
+    domains = frozenset({"hangs.example", f"localhost:{host.port}"})
+    fetcher = Fetcher(replace(OPEN, domains=domains), lambda _: True)
+    try:
+        hanging = [fetcher.fetch("http://hangs.example/") for _ in range(MAX_FETCHES)]
+        errors = await asyncio.gather(*hanging, return_exceptions=True)
+        assert {type(error) for error in errors} == {MediaFetchFailed}
+        assert await fetcher.fetch(host.url) == BODY
+    finally:
+        answered.set()
 
 
 async def test_the_environment_has_no_say(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

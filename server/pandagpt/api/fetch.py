@@ -10,7 +10,9 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urljoin
 
@@ -24,6 +26,8 @@ MAX_REDIRECTS = 3
 MAX_URL_CHARS = 4096
 MAX_FETCHES = 16
 DNS_SECONDS = 2.0
+# One that hangs keeps its thread for longer than anybody waits for it.
+MAX_LOOK_UPS = 64
 PORTS = {"http": 80, "https": 443}
 URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
@@ -115,6 +119,7 @@ class Fetcher:
         self._rules = rules
         self._may_connect = may_connect
         self._turns = asyncio.Semaphore(MAX_FETCHES)
+        self._look_ups = ThreadPoolExecutor(MAX_LOOK_UPS, thread_name_prefix="look-up")
         # Nothing from the environment: no proxy, no `.netrc`; and no cookies between two fetches.
         self._tls = ssl.create_default_context()
 
@@ -154,12 +159,10 @@ class Fetcher:
 
     async def _resolve(self, target: Target) -> Address:
         """The first address, if each of them may be connected to."""
-        lookup = asyncio.get_running_loop().getaddrinfo(
-            target.host, target.port, type=socket.SOCK_STREAM
-        )
+        look_up = partial(socket.getaddrinfo, target.host, target.port, type=socket.SOCK_STREAM)
         try:
             async with asyncio.timeout(DNS_SECONDS):
-                found = await lookup
+                found = await asyncio.get_running_loop().run_in_executor(self._look_ups, look_up)
         except (OSError, TimeoutError, UnicodeError):
             raise MediaFetchFailed("The medium's host was not found.") from None
         addresses = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
