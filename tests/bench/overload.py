@@ -104,8 +104,9 @@ async def loops(url: str, num_clients: int, seconds: float) -> Tally:
         await asyncio.sleep(seconds)
         return tally.num_tokens
 
-    num_tokens, *_ = await asyncio.gather(count(), *(loop() for _ in range(num_clients)))
-    tally.num_tokens = num_tokens
+    counting = asyncio.create_task(count())
+    await asyncio.gather(*(loop() for _ in range(num_clients)))
+    tally.num_tokens = await counting
     return tally
 
 
