@@ -31,6 +31,7 @@ NUM_CLIENTS = 20
 MAX_SECONDS = 20.0
 NUM_AFTERWARDS = 5
 STORY = {"messages": [{"role": "user", "content": "A long story."}], "max_tokens": 400}
+ENDS = (b"HTTP/1.1 503", b"data: [DONE]")
 FORM = "multipart/form-data; boundary=B"
 PART = b'--B\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"a" * 200_000
 # Closes with a reset instead of an end.
@@ -77,11 +78,13 @@ def _leave(port: int, index: int) -> str:
 
 
 def _in_a_stream(sock: socket.socket, lot: random.Random) -> None:
-    """At the latest when the server has no room for it."""
+    """At the latest when the server has no room for it, or the story was a short one."""
     _send(sock, STORY | {"stream": True})
     data, num_events = b"", lot.randint(1, 5)
-    while data.count(b"data: ") < num_events and b"HTTP/1.1 503" not in data:
-        data += sock.recv(4096)
+    while data.count(b"data: ") < num_events and not any(end in data for end in ENDS):
+        if not (piece := sock.recv(4096)):
+            return
+        data += piece
 
 
 def _waiting(sock: socket.socket, lot: random.Random) -> None:
