@@ -17,6 +17,8 @@ from tests.chaos.tree import Tree
 
 MAX_ROWS, MAX_QUEUE = 4, 12
 NUM_ACCEPTED = MAX_ROWS + MAX_QUEUE
+# Two, each with the fork that waits for the next file.
+NUM_DECODERS = 4
 TIMEOUT_SECONDS = 60.0
 READY_SECONDS = 60.0
 GAUGES = ("pandagpt:num_requests_running", "pandagpt:num_requests_waiting")
@@ -64,7 +66,7 @@ def num_files_when_idle(target: Server, tree: Tree) -> int:
     """Once everything has been used for the first time."""
     for question in questions():
         _ask_once(target.url, question)
-    until(lambda: len(tree.decoders()) == 2, 10)
+    until(lambda: len(tree.decoders()) == NUM_DECODERS, 10)
     time.sleep(0.5)
     return tree.num_files()
 

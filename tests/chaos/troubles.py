@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.bench.process import Server
+from tests.bench.process import Server, answers
 from tests.chaos.questions import CHAT
 from tests.chaos.report import Report
 from tests.chaos.tree import Tree
@@ -66,6 +66,9 @@ class Troubles:
             "host unknown": self._ask_for_no_host,
         }
         while not self._is_over.wait(self._lot.uniform(0.5, 1.5) * self._mean_seconds):
+            # On a slow machine nobody would be answered between two of them.
+            if not answers("/ready")(self._target.url):
+                continue
             name = self._lot.choice(list(kinds))
             try:
                 self._report.troubles[name] += kinds[name]()
