@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from pandagpt.model.imagebind import ENCODERS
 # Models this small gain nothing from more threads, and on a busy machine threads that wait
 # for each other in a spin made the suite fifty times slower.
 torch.set_num_threads(1)
+
+# In the background of a shell Ctrl-C is ignored, and would be by every server started here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OTHER_RANK = 6
 
