@@ -37,6 +37,11 @@ class Published:
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def golden() -> Path:
     """Reference outputs; `PANDAGPT_GOLDEN` names another set of the same layout."""
     return Path(os.environ.get("PANDAGPT_GOLDEN", Path(__file__).parent / "parity" / "golden"))

@@ -32,11 +32,6 @@ MAX_MODEL_LEN = 100
 Script = list[Delta | PandaError]
 
 
-@pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _plain_logs() -> None:
     logs.configure("json")

@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 
 from tests.bench import process
-from tests.bench.load import chat
+from tests.bench.load import chat, spread
 
 CHAT = "/v1/chat/completions"
 ANSWER_TOKENS = 64
@@ -144,17 +144,15 @@ class Load:
         seconds = tally.refusal_seconds
         refused = f"{percentile(seconds, 95) * 1000:.0f}" if seconds else "-"
         told = f"{tally.num_retry_after} of {len(seconds)}"
-        probes = self.probes
-        health = f"{statistics.median(probes) * 1000:.0f} / {percentile(probes, 99) * 1000:.0f}"
-        speed, share = spread(self.speeds, ".0f"), spread(shares, ".2f")
+        health = middle_and_most(self.probes)
+        speed = spread(self.speeds) if self.speeds else "-"
+        share = spread(shares, 2) if shares else "-"
         return f"| {self.name} | {tally} | {refused} | {told} | {health} | {speed} | {share} |"
 
 
-def spread(values: Sequence[float], form: str) -> str:
-    if not values:
-        return "-"
-    lowest, highest = min(values), max(values)
-    return f"{statistics.median(values):{form}} [{lowest:{form}}..{highest:{form}}]"
+def middle_and_most(seconds: Sequence[float]) -> str:
+    """The median and the 99th percentile, in milliseconds."""
+    return f"{statistics.median(seconds) * 1000:.0f} / {percentile(seconds, 99) * 1000:.0f}"
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

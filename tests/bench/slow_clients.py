@@ -11,7 +11,6 @@ import argparse
 import random
 import resource
 import socket
-import statistics
 import threading
 import time
 from collections import Counter
@@ -25,7 +24,7 @@ import psutil
 
 from tests.bench import process
 from tests.bench.load import chat
-from tests.bench.overload import CHAT, percentile, probe
+from tests.bench.overload import CHAT, middle_and_most, probe
 
 NUM_EACH = 10
 CALM_SECONDS, GOOD_SECONDS, MAX_SECONDS = 5.0, 40.0, 100.0
@@ -230,9 +229,8 @@ def _upload(url: str) -> str:
 
 
 def row(name: str, probes: Sequence[float], answers: Sequence[float]) -> str:
-    middle, most = (1000 * percentile(answers, percent) for percent in (50, 99))
-    health = f"{1000 * statistics.median(probes):.0f} / {1000 * percentile(probes, 99):.0f}"
-    return f"| {name} | {len(answers)} | {middle:.0f} / {most:.0f} | {len(probes)} | {health} |"
+    answered, health = middle_and_most(answers), middle_and_most(probes)
+    return f"| {name} | {len(answers)} | {answered} | {len(probes)} | {health} |"
 
 
 def _let_go(watch: Watch, name: str, limit: float, sources: Sequence[str]) -> str:

@@ -40,11 +40,6 @@ GREEDY = SamplingParams(max_tokens=10, temperature=0.0, ignore_eos=True)
 ENDLESS = replace(GREEDY, max_tokens=200)
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def client(model: PandaGPT) -> Iterator[EngineClient]:
     client = EngineClient(LocalEngine(model, CONFIG), CONFIG)

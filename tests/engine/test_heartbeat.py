@@ -12,11 +12,6 @@ SECONDS = 0.2
 """Ticks of 0.05 s, of which 8 are borne."""
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def silences() -> list[float]:
     return []

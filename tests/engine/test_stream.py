@@ -13,11 +13,6 @@ TOP = tuple(TokenLogprob(i, "x", b"x", -1.0) for i in range(20))
 LIMIT = 100_000
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 def aborts() -> list[bool]:
     return []

@@ -29,11 +29,6 @@ from tests.engine.test_process import (
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture
 async def client(golden_bundle: Path) -> AsyncIterator[EngineClient]:
     engine = SupervisedEngine(start_of(golden_bundle))

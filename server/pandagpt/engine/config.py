@@ -32,9 +32,9 @@ class EngineConfig:
     num_threads: int = max(1, (os.cpu_count() or 1) - 1)
 
     def with_rows(self, max_rows: int) -> Self:
-        """Every answer takes one token of a step; twice as many leave room for prompts."""
-        max_step_tokens = max(self.max_step_tokens, 2 * max_rows)
-        return replace(self, max_rows=max_rows, max_step_tokens=max_step_tokens)
+        return replace(
+            self, max_rows=max_rows, max_step_tokens=_with_room(self.max_step_tokens, max_rows)
+        )
 
     def on(
         self,
@@ -50,9 +50,14 @@ class EngineConfig:
             tokens, seconds = 2048, 0.025
         return replace(
             self,
-            max_step_tokens=max(max_step_tokens or tokens, 2 * self.max_rows),
+            max_step_tokens=_with_room(max_step_tokens or tokens, self.max_rows),
             max_step_seconds=max_step_seconds or seconds,
         )
 
     def __post_init__(self) -> None:
         assert self.max_step_tokens > self.max_rows, "a full batch must leave room for a prompt"
+
+
+def _with_room(max_step_tokens: int, max_rows: int) -> int:
+    """Every answer takes one token of a step; twice as many leave room for prompts."""
+    return max(max_step_tokens, 2 * max_rows)
