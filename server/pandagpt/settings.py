@@ -62,10 +62,11 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: half precision on CUDA, float32 on CPU."
     )
-    quantization: Literal["auto", "none", "fp16", "int8"] = Field(
+    quantization: Literal["auto", "none", "fp16", "int16", "int8"] = Field(
         "auto",
-        description="How weights are stored on CPU. auto: fp16 if there is a C++ compiler; int8: "
-        "half of that and up to twice as fast, but some answers differ.",
+        description="How weights are stored on CPU, by a C++ compiler if there is one. auto: int16 "
+        "on x86, else fp16, which are as exact; int8: half of that and faster, but some answers "
+        "differ.",
     )
     enforce_eager: bool = Field(
         False,

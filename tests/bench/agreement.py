@@ -59,7 +59,7 @@ def share(ours: Sequence[str], theirs: Sequence[str]) -> float:
 def main() -> None:
     reference = answers(REFERENCE)
     print(f"{len(reference)} answers\n\n| weights | same text as float32 |\n|---|---|")
-    for quantization in ("fp16", "int8"):
+    for quantization in ("fp16", "int16", "int8"):
         print(f"| {quantization} | {share(answers(quantization), reference):.1%} |")
 
 

@@ -28,7 +28,7 @@ CONFIG = EngineConfig(max_rows=6, max_step_tokens=24)
 NAMES = ("", "base", "other")
 
 
-@pytest.fixture(scope="module", params=[None, "float16"], ids=["torch", "compiled"])
+@pytest.fixture(scope="module", params=[None, "float16", "int16"], ids=str)
 def model(golden_bundle: Path, other_adapter: Path, request: pytest.FixtureRequest) -> PandaGPT:
     if request.param and library() is None:
         pytest.skip("needs a C++ compiler")

@@ -30,8 +30,8 @@ from pandagpt.model.patch import NOBODY, Patched
 from pandagpt.model.tensor_files import TensorFiles
 
 BASE = VariantSource("base", None)
-KINDS: list[CpuWeights | None] = [None, "float32", "float16", "int8"]
-BOUNDS = {None: 1e-5, "float32": 1e-5, "float16": 2e-3, "int8": 0.05}
+KINDS: list[CpuWeights | None] = [None, "float32", "float16", "int16", "int8"]
+BOUNDS = {None: 1e-5, "float32": 1e-5, "float16": 2e-3, "int16": 2e-3, "int8": 0.05}
 TOKENS = torch.randint(2000, (40,), generator=torch.Generator().manual_seed(0))
 
 

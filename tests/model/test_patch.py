@@ -23,8 +23,8 @@ CONFIG = LlamaConfig(
     vocab_size=131,
     max_position_embeddings=64,
 )
-KINDS: list[CpuWeights | None] = [None, "float32", "float16", "int8"]
-BOUNDS = {None: 1e-5, "float32": 1e-5, "float16": 2e-3, "int8": 0.12}
+KINDS: list[CpuWeights | None] = [None, "float32", "float16", "int16", "int8"]
+BOUNDS = {None: 1e-5, "float32": 1e-5, "float16": 2e-3, "int16": 2e-3, "int8": 0.12}
 
 
 def state() -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ def evaluate(
     model: str = "tiny",
     items: Annotated[int, Parameter(validator=Number(gte=10))] = 200,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    quantization: Literal["auto", "none", "fp16", "int8"] = "auto",
+    quantization: Literal["auto", "none", "fp16", "int16", "int8"] = "auto",
     write_card: bool = False,
     wrong: bool = False,
 ) -> None:

@@ -6,10 +6,14 @@ import psutil
 import torch
 
 from pandagpt.errors import OperatorError
-from pandagpt.model.cpu.compiler import library
-from pandagpt.model.cpu.decoder import CpuWeights
+from pandagpt.model.cpu.decoder import CpuWeights, weights_of_16_bits
 
-_CPU_WEIGHTS: dict[str, CpuWeights] = {"none": "float32", "fp16": "float16", "int8": "int8"}
+_CPU_WEIGHTS: dict[str, CpuWeights] = {
+    "none": "float32",
+    "fp16": "float16",
+    "int16": "int16",
+    "int8": "int8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +68,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _cpu_weights(device: str, dtype: str, quantization: str) -> CpuWeights | None:
-    can_compile = device == "cpu" and dtype == "float32" and library() is not None
-    if can_compile:
-        return "float16" if quantization == "auto" else _CPU_WEIGHTS[quantization]
+    fastest = weights_of_16_bits() if (device, dtype) == ("cpu", "float32") else None
+    if fastest is not None:
+        return fastest if quantization == "auto" else _CPU_WEIGHTS[quantization]
     if quantization in ("auto", "none"):
         return None
     raise OperatorError(

@@ -22,7 +22,7 @@ CONFIG = LlamaConfig(
     vocab_size=131,
     max_position_embeddings=128,
 )
-ALL: list[CpuWeights] = ["float32", "float16", "int8"]
+ALL: list[CpuWeights] = ["float32", "float16", "int16", "int8"]
 
 
 def state(seed: int = 0) -> dict[str, Tensor]:
@@ -104,7 +104,7 @@ def test_threads_change_no_bit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("weights", "bound"), [("float32", 2e-6), ("float16", 2e-6), ("int8", 0.1)]
+    ("weights", "bound"), [("float32", 2e-6), ("float16", 2e-6), ("int16", 1e-3), ("int8", 0.1)]
 )
 def test_every_kind_of_weights_stays_near_torch(weights: CpuWeights, bound: float) -> None:
     """float16 rounds nothing here: the weights are of float16 values already."""
@@ -114,10 +114,11 @@ def test_every_kind_of_weights_stays_near_torch(weights: CpuWeights, bound: floa
     assert difference / expected.norm() < bound
 
 
-def test_int8_rows_of_zeros_stay_zeros() -> None:
-    weights = state()
-    weights["lm_head.weight"][7] = 0
-    assert not whole(CpuLlama(CONFIG, weights, "int8"), ids(5, 4))[:, 7].any()
+@pytest.mark.parametrize("weights", ["int16", "int8"])
+def test_rows_of_zeros_stay_zeros(weights: CpuWeights) -> None:
+    changed = state()
+    changed["lm_head.weight"][7] = 0
+    assert not whole(CpuLlama(CONFIG, changed, weights), ids(5, 4))[:, 7].any()
 
 
 def test_extreme_activations_stay_finite() -> None:

@@ -7,8 +7,8 @@
 // Every number of a token is summed in one fixed order, whatever else is in the batch: a sequence
 // computed alone, beside others, whole or in chunks gives the same bits.
 //
-// Weights are float, half or int8, packed by `pack`; activations and sums are float; keys and values
-// are float or half.
+// Weights are float, half, int16 or int8, packed by `pack`; activations and sums are float; keys and
+// values are float or half.
 
 #include <algorithm>
 #include <cmath>
@@ -224,13 +224,17 @@ int32_t block_length() { return LANES; }
 
 int32_t group_length() { return GROUP; }
 
+// The weights of 16 bits that this processor is faster with.
+int32_t type_of_16_bits() { return HAS_PAIRS ? INT16 : HALF; }
+
 // weights [num_out][num_in] -> panels; rows of the last panel beyond num_out are zeros.
 void pack(const float* weights, int32_t num_out, int32_t num_in, int32_t type, void* to,
-          float* scales) {
+          upper* scales) {
   switch (type) {
     case FLOAT: return pack_as(weights, num_out, num_in, static_cast<float*>(to));
     case HALF: return pack_as(weights, num_out, num_in, static_cast<half*>(to));
-    case INT8: return pack_int8(weights, num_out, num_in, static_cast<uint8_t*>(to), scales);
+    case INT8: return pack_integers(weights, num_out, num_in, static_cast<int8_t*>(to), scales);
+    case INT16: return pack_integers(weights, num_out, num_in, static_cast<int16_t*>(to), scales);
   }
 }
 

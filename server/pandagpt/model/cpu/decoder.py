@@ -1,8 +1,8 @@
 """LLaMA on the CPU: packed weights in, and one call of compiled code a step.
 
-The face of `llama.Llama`, with weights as float32, float16 or int8; activations and sums are
-float32 (with int8, products are of integers: see int8_tiles.h). A sequence gets the same bits
-alone, in any batch, whole or in chunks.
+The face of `llama.Llama`, with weights as float32, float16, int16 or int8; activations and sums
+are float32 (with int16 and int8, products are of integers: see integer_tiles.h). A sequence gets
+the same bits alone, in any batch, whole or in chunks.
 
 Axes: N tokens of the flat batch, H hidden, V vocabulary.
 """
@@ -23,10 +23,19 @@ from pandagpt.model.lora import Difference
 from pandagpt.model.patch import NOBODY, PLACES, Patch, Patched, patches_of
 from pandagpt.model.rotary import rotary_table
 
-CpuWeights = Literal["float32", "float16", "int8"]
+CpuWeights = Literal["float32", "float16", "int16", "int8"]
 
-_TYPES: dict[CpuWeights, int] = {"float32": 0, "float16": 1, "int8": 2}
-_BYTES: dict[CpuWeights, int] = {"float32": 4, "float16": 2, "int8": 1}
+_TYPES: dict[CpuWeights, int] = {"float32": 0, "float16": 1, "int8": 2, "int16": 3}
+_BYTES: dict[CpuWeights, int] = {"float32": 4, "float16": 2, "int8": 1, "int16": 2}
+_SCALE_BYTES = 2
+
+
+def weights_of_16_bits() -> CpuWeights | None:
+    """Those that this machine is faster with, and no answer changes by; None: no compiler."""
+    if (compiled := library()) is None:
+        return None
+    number = compiled.type_of_16_bits()
+    return next(weights for weights, known in _TYPES.items() if known == number)
 
 
 class _Matrix(ctypes.Structure):
@@ -113,13 +122,14 @@ class CpuLlama:
         self.config = config
         self._library = compiled
         self._weights: CpuWeights = weights
+        is_integer = weights in ("int16", "int8")
         # The low ranks of other models are not worth eight bits: they are small, and sums of all.
-        self._patch_weights: CpuWeights = "float16" if weights == "int8" else weights
+        self._patch_weights: CpuWeights = "float16" if is_integer else weights
         self._owned: list[Tensor] = []
         self._differences: list[_Difference] = []
         self.device, self.dtype = torch.device("cpu"), torch.float32
         # float16 weights lose nothing of a checkpoint published so; halved keys and values would.
-        self._kv_dtype = torch.float16 if weights == "int8" else torch.float32
+        self._kv_dtype = torch.float16 if is_integer else torch.float32
         stored = torch.float32 if weights == "float32" else torch.float16
         self._table = state["model.embed_tokens.weight"].to(stored, copy=True)
         self._model = self._read(state)
@@ -244,21 +254,25 @@ class CpuLlama:
         num_out, num_in = weight.shape
         panel = self._library.panel_width()
         padded, width, scales = -(-num_out // panel) * panel, num_in, None
-        if kind == "int8":
+        if kind in ("int16", "int8"):
             groups = -(-num_in // self._library.group_length())
             width = groups * self._library.group_length()
-            scales = self._own(torch.empty(padded, groups))
-        data = torch.empty(padded * width * _BYTES[kind], dtype=torch.uint8)
-        self._owned.append(data)
+            scales = self._new(padded * groups * _SCALE_BYTES)
+        data = self._new(padded * width * _BYTES[kind])
         self._library.pack(
             _address(weight),
             num_out,
             num_in,
             _TYPES[kind],
-            _address(data),
+            ctypes.c_void_p(data),
             ctypes.c_void_p(scales),
         )
-        return _Matrix(data.data_ptr(), scales, num_out, num_in)
+        return _Matrix(data, scales, num_out, num_in)
+
+    def _new(self, num_bytes: int) -> int:
+        """The address of memory that lives as long as this object."""
+        self._owned.append(torch.empty(num_bytes, dtype=torch.uint8))
+        return self._owned[-1].data_ptr()
 
 
 def _address(tensor: Tensor) -> ctypes.c_void_p:

@@ -30,13 +30,12 @@ inline void transpose(const float* from, size_t from_stride, float* to, size_t t
 
 // The inputs of a product, tile by tile [num_in][tokens of the tile]: they stand together. As rows,
 // whose addresses often differ by a power of two, they would push each other out of the first cache.
-template <class W>
-struct Inputs {
+struct Floats {
   static constexpr int TOKENS = TILE;
   const int num_in;
   Buffer<float> values;
 
-  Inputs(int m, int num_in) : num_in(num_in), values(size_t(m) * num_in) {}
+  Floats(int m, int num_in) : num_in(num_in), values(size_t(m) * num_in) {}
 
   void take(const float* a, size_t start, int m) {
     const float* from = a + start * num_in;
@@ -79,14 +78,14 @@ struct Widened<half> {
 
 // `m` tokens from `start` on times `panels` neighbouring panels, each sum in the order of the
 // inputs; written to `c` [m][num_out], or added to it.
-template <int m, int panels, class W, class V>
-void tile(const Inputs<W>& inputs, size_t start, const Panels<V>& b, float* c, bool add) {
+template <int m, int panels, class W>
+void tile(const Floats& inputs, size_t start, const Panels<W>& b, float* c, bool add) {
   constexpr int vecs = 2 * panels;
   const size_t panel_size = size_t(b.num_in) * PANEL;
   const float* a = inputs.values.data() + start * b.num_in;
   vec sums[m][vecs] = {};
   for (int k = 0; k < b.num_in; ++k) {
-    const V* weights = b.weights + size_t(k) * PANEL;
+    const W* weights = b.weights + size_t(k) * PANEL;
     // Weights beyond the caches stream in pages, at whose borders the processor stops looking ahead.
     if constexpr (m > 3) __builtin_prefetch(weights + AHEAD);
     vec w[vecs];

@@ -9,11 +9,11 @@ constexpr int PANEL = 2 * LANES;
 // How far ahead of their use weights are asked for, in elements.
 constexpr int AHEAD = 64 * PANEL;
 
-enum Type : int32_t { FLOAT = 0, HALF = 1, INT8 = 2 };
+enum Type : int32_t { FLOAT = 0, HALF = 1, INT8 = 2, INT16 = 3 };
 
 struct Matrix {
-  const void* data;     // [panel][num_in][PANEL]; int8: [panel][group][WORDS][PANEL][4]
-  const float* scales;  // int8: [panel][group][PANEL]; else null
+  const void* data;     // [panel][num_in][PANEL]; integers: [panel][group][WORDS][PANEL][IN_WORD]
+  const upper* scales;  // integers: [panel][group][PANEL]; else null
   int32_t num_out, num_in;
 };
 
@@ -23,7 +23,7 @@ namespace {
 template <class W>
 struct Panels {
   const W* weights;
-  const float* scales;
+  const upper* scales;
   int num_in, num_out, column;
 };
 

@@ -6,24 +6,27 @@
 #include <type_traits>
 
 #include "float_tiles.h"
-#include "int8_tiles.h"
+#include "integer_tiles.h"
 
 namespace {
 
 inline int panels_of(int num_out) { return (num_out + PANEL - 1) / PANEL; }
 
 template <class W>
+using Inputs = std::conditional_t<std::is_integral_v<W>, Integers<W>, Floats>;
+
+template <class W>
 Panels<W> panels_from(const Matrix& b, int first) {
-  constexpr bool has_groups = std::is_same_v<W, int8_t>;
+  constexpr bool has_groups = std::is_integral_v<W>;
   const int num_groups = groups_of(b.num_in);
   const size_t size = size_t(has_groups ? num_groups * GROUP : b.num_in) * PANEL;
-  const float* scales = has_groups ? b.scales + size_t(first) * num_groups * PANEL : nullptr;
+  const upper* scales = has_groups ? b.scales + size_t(first) * num_groups * PANEL : nullptr;
   return {static_cast<const W*>(b.data) + first * size, scales, b.num_in, b.num_out, first * PANEL};
 }
 
 // `tile` for a number of tokens that is known only now.
-template <int panels, int most, class W, class V>
-void tile_of(int m, const Inputs<W>& a, size_t start, const Panels<V>& b, float* c, bool add) {
+template <int panels, int most, class I, class W>
+void tile_of(int m, const I& a, size_t start, const Panels<W>& b, float* c, bool add) {
   if (m == most) return tile<most, panels>(a, start, b, c, add);
   if constexpr (most > 1) tile_of<panels, most - 1>(m, a, start, b, c, add);
 }
@@ -76,6 +79,7 @@ void multiply(int32_t type, const float* a, int m, const Matrix& b, float* c, bo
     case FLOAT: return multiply<float>(a, m, b, c, add, num_threads);
     case HALF: return multiply<half>(a, m, b, c, add, num_threads);
     case INT8: return multiply<int8_t>(a, m, b, c, add, num_threads);
+    case INT16: return multiply<int16_t>(a, m, b, c, add, num_threads);
   }
 }
 
@@ -89,16 +93,19 @@ void pack_as(const float* weights, int num_out, int num_in, W* to) {
       }
 }
 
-void pack_int8(const float* weights, int num_out, int num_in, uint8_t* to, float* scales) {
+template <class W>
+void pack_integers(const float* weights, int num_out, int num_in, W* to, upper* scales) {
+  constexpr int in_word = IN_WORD<W>;
   for (int panel = 0; panel * PANEL < num_out; ++panel)
     for (int first = 0; first < num_in; first += GROUP, to += GROUP * PANEL)
       for (int j = 0; j < PANEL; ++j) {
         const int row = panel * PANEL + j, count = std::min(GROUP, num_in - first);
-        const Group group = row < num_out
-            ? quantize(weights + size_t(row) * num_in + first, count) : Group{};
+        const Group<W> group = row < num_out
+            ? quantize<W>(weights + size_t(row) * num_in + first, count) : Group<W>{};
         *scales++ = group.scale;
         for (int k = 0; k < GROUP; ++k)
-          to[(k / 4 * PANEL + j) * 4 + k % 4] = static_cast<uint8_t>(group.values[k] + 128);
+          to[(k / in_word * PANEL + j) * in_word + k % in_word] =
+              static_cast<W>(group.values[k] + OFFSET<W>);
       }
 }
 

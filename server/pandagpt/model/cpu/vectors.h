@@ -72,6 +72,25 @@ inline void store(half* to, vec from) {
 }
 #endif
 
+// The upper half of a float: its range, and seven bits after the point.
+struct upper {
+  uint16_t bits;
+};
+
+inline float widen(upper from) {
+  const uint32_t bits = uint32_t(from.bits) << 16;
+  float to;
+  std::memcpy(&to, &bits, sizeof to);
+  return to;
+}
+
+inline vec load(const upper* from) {
+  typedef uint16_t narrow __attribute__((vector_size(LANES * sizeof(uint16_t))));
+  narrow packed;
+  std::memcpy(&packed, from, sizeof packed);
+  return (vec)(__builtin_convertvector(packed, ivec) << 16);
+}
+
 inline float sum(vec v) {
   float lanes[LANES], total = 0;
   store(lanes, v);
