@@ -149,6 +149,6 @@ def test_lesser_processors_give_the_same(
     try:
         for kind in KINDS:
             less = head(kind, 84, 131)[0].logits(a)
-            assert (less - best[kind]).norm() < 1e-6 * best[kind].norm(), kind
+            assert (less - best[kind]).norm() < 3e-6 * best[kind].norm(), kind
     finally:
         compiler.library.cache_clear()
