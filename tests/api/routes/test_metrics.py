@@ -107,6 +107,7 @@ def test_a_client_that_leaves(own_client: httpx.Client, counter: Counter) -> Non
         next(response.iter_lines())
     counter.wait_for(("request_success_total", "abort"), 1)
     counter.wait_for(("num_requests_running",), 0)
+    counter.wait_for(("request_queue_time_seconds_count",), 1)
     assert counter["http_requests_total", CHAT, "200"] == 1
 
 

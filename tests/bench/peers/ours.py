@@ -1,4 +1,4 @@
-"""This repository's server, with the weights it takes by itself and with int8."""
+"""This repository's server, with the weights it takes by itself and with others."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,6 +14,7 @@ def command(launch: Launch, quantization: str = "auto", more: Sequence[str] = ()
 
 
 PEER = Peer("pandagpt", command, "/ready", ONE_THREAD)
+FP16 = Peer("pandagpt-fp16", partial(command, quantization="fp16"), "/ready", ONE_THREAD)
 INT8 = Peer("pandagpt-int8", partial(command, quantization="int8"), "/ready", ONE_THREAD)
 # All prompts of a burst before the next token of any answer, as vLLM takes them: first tokens come
 # later and together, those after them faster.
