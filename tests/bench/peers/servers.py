@@ -6,6 +6,7 @@ SERVERS = {
     peer.name: peer
     for peer in (
         ours.PEER,
+        ours.FP16,
         ours.INT8,
         ours.LONG_STEPS,
         transformers_serve.PEER,
