@@ -1,5 +1,7 @@
 """The compiled decoder: what it promises beyond `test_llama`, bit for bit where it says so."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -22,13 +24,17 @@ CONFIG = LlamaConfig(
     vocab_size=131,
     max_position_embeddings=128,
 )
+# Heads of several vectors and a rest, wider than the processor's: 88 is 5.5 times 16.
+WIDE = replace(
+    CONFIG, hidden_size=352, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=1
+)
 ALL: list[CpuWeights] = ["float32", "float16", "int16", "int8"]
 
 
-def state(seed: int = 0) -> dict[str, Tensor]:
+def state(config: LlamaConfig = CONFIG) -> dict[str, Tensor]:
     """Of float16 values, so that packing as float16 loses nothing."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {key: weight.shape for key, weight in Llama(CONFIG, device="meta").weights().items()}
+    generator = torch.Generator().manual_seed(0)
+    shapes = {key: weight.shape for key, weight in Llama(config, device="meta").weights().items()}
     return {
         key: (torch.randn(shape, generator=generator) * (0.15 if len(shape) > 1 else 1)).half()
         for key, shape in shapes.items()
@@ -50,9 +56,9 @@ def whole(llama: CpuLlama | Llama, tokens: Tensor) -> Tensor:
     return logits(llama, [(tokens, Span(0, 0, len(tokens)))])
 
 
-def oracle() -> Llama:
-    llama = Llama(CONFIG)
-    llama.load({key: weight.float() for key, weight in state().items()})
+def oracle(config: LlamaConfig) -> Llama:
+    llama = Llama(config)
+    llama.load({key: weight.float() for key, weight in state(config).items()})
     return llama
 
 
@@ -77,9 +83,11 @@ def test_many_tokens_give_the_bits_that_each_row_gets_alone(weights: CpuWeights)
     assert torch.equal(logits(llama, batch, len(texts)), alone)
 
 
+@pytest.mark.parametrize("config", [CONFIG, WIDE], ids=["narrow", "wide"])
 @pytest.mark.parametrize("weights", ALL)
-def test_chunks_give_the_bits_of_the_whole(weights: CpuWeights) -> None:
-    llama, text = CpuLlama(CONFIG, state(), weights), ids(40, 1)
+def test_chunks_give_the_bits_of_the_whole(weights: CpuWeights, config: LlamaConfig) -> None:
+    """Neighbouring tokens share what they read of keys and values; a token alone does not."""
+    llama, text = CpuLlama(config, state(config), weights), ids(40, 1)
     for cuts in ([1, 39], [13, 1, 26], [1] * 40):
         cache, parts, start = llama.new_cache(1, 64), [], 0
         for part in text.split(cuts):
@@ -106,11 +114,14 @@ def test_threads_change_no_bit() -> None:
 @pytest.mark.parametrize(
     ("weights", "bound"), [("float32", 2e-6), ("float16", 2e-6), ("int16", 1e-3), ("int8", 0.1)]
 )
-def test_every_kind_of_weights_stays_near_torch(weights: CpuWeights, bound: float) -> None:
+@pytest.mark.parametrize("config", [CONFIG, WIDE], ids=["narrow", "wide"])
+def test_every_kind_of_weights_stays_near_torch(
+    config: LlamaConfig, weights: CpuWeights, bound: float
+) -> None:
     """float16 rounds nothing here: the weights are of float16 values already."""
     text = ids(50, 3)
-    expected = whole(oracle(), text)
-    difference = (whole(CpuLlama(CONFIG, state(), weights), text) - expected).norm()
+    expected = whole(oracle(config), text)
+    difference = (whole(CpuLlama(config, state(config), weights), text) - expected).norm()
     assert difference / expected.norm() < bound
 
 

@@ -1,11 +1,15 @@
-// One query against the keys and values of its sequence, which the cache keeps as float or half.
+// Queries against the keys and values of their sequence, which the cache keeps as float or half.
 #pragma once
 
 #include <algorithm>
+#include <type_traits>
 
 #include "vectors.h"
 
 namespace {
+
+template <int count>
+using Count = std::integral_constant<int, count>;
 
 // Keys stand in blocks of LANES positions, [block][dim][LANES]: a query meets a whole block at once,
 // and no sum runs across lanes.
@@ -23,16 +27,26 @@ void keep_value(KV* values, const float* from, int position, int dim) {
   for (; d < dim; ++d) to[d] = static_cast<KV>(from[d]);
 }
 
-// The products of one query with a block of keys. Four sums, so that none waits for the last.
-template <class KV>
-vec block_scores(const float* q, const KV* keys, int dim) {
-  vec sums[4] = {};
+// Queries of neighbouring tokens meet a key or a value together: it is loaded once for all. Each
+// keeps its own order of sums.
+constexpr int QUERIES = LANES / 4;
+
+// The products of some queries with a block of keys. Four sums, so that none waits for the last.
+template <int queries, class KV>
+void block_scores(const float* q, size_t q_width, const KV* keys, int dim, vec (&scores)[queries]) {
+  vec sums[queries][4] = {};
   int d = 0;
   for (; d + 4 <= dim; d += 4)
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) sums[i] += q[d + i] * load(keys + (d + i) * LANES);
-  for (; d < dim; ++d) sums[0] += q[d] * load(keys + d * LANES);
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    for (int i = 0; i < 4; ++i) {
+      const vec key = load(keys + (d + i) * LANES);
+#pragma GCC unroll 4
+      for (int j = 0; j < queries; ++j) sums[j][i] += q[j * q_width + d + i] * key;
+    }
+  for (; d < dim; ++d)
+    for (int j = 0; j < queries; ++j) sums[j][0] += q[j * q_width + d] * load(keys + d * LANES);
+  for (int j = 0; j < queries; ++j)
+    scores[j] = (sums[j][0] + sums[j][1]) + (sums[j][2] + sums[j][3]);
 }
 
 // Scores of positions 0 ... length - 1 to e^(score - largest); returns their sum.
@@ -47,44 +61,65 @@ float soften(float* scores, int length, float largest) {
   return sum(total);
 }
 
-// `count` vectors of the values' weighted sum; even and odd positions are summed apart.
-template <class KV, int count>
-void mix(const float* weights, const KV* values, int length, int dim, float share, float* out) {
-  vec sums[2][count] = {};
+// `count` vectors of the values' weighted sums; even and odd positions are summed apart. The first
+// query sees `length` positions, each other one more than the one before.
+template <int queries, int count, class KV>
+void mix(const float* weights, size_t weights_width, const KV* values, int length, int dim,
+         const float (&shares)[queries], float* out, size_t out_width) {
+  vec sums[queries][2][count] = {};
   int s = 0;
   for (; s + 2 <= length; s += 2)
 #pragma GCC unroll 2
     for (int odd = 0; odd < 2; ++odd)
 #pragma GCC unroll 4
+      for (int v = 0; v < count; ++v) {
+        const vec value = load(values + size_t(s + odd) * dim + v * LANES);
+#pragma GCC unroll 4
+        for (int j = 0; j < queries; ++j)
+          sums[j][odd][v] += weights[j * weights_width + s + odd] * value;
+      }
+  for (int j = 0; j < queries; ++j)
+    for (int last = s; last < length + j; ++last)
       for (int v = 0; v < count; ++v)
-        sums[odd][v] += weights[s + odd] * load(values + size_t(s + odd) * dim + v * LANES);
-  if (s < length)
+        sums[j][(last - s) % 2][v] +=
+            weights[j * weights_width + last] * load(values + size_t(last) * dim + v * LANES);
+  for (int j = 0; j < queries; ++j)
     for (int v = 0; v < count; ++v)
-      sums[0][v] += weights[s] * load(values + size_t(s) * dim + v * LANES);
-  for (int v = 0; v < count; ++v) store(out + v * LANES, (sums[0][v] + sums[1][v]) * share);
+      store(out + j * out_width + v * LANES, (sums[j][0][v] + sums[j][1][v]) * shares[j]);
 }
 
-// One query against `length` keys and values of one head. `scores` has room for whole blocks.
-template <class KV>
-void attend(const float* q, const KV* keys, const KV* values, int length, int dim, float* scores,
-            float* out) {
+// Queries [queries][q_width] of one head against its keys and values, of which the first sees
+// `length`, each other one more. `scores` [queries][scores_width] has room for whole blocks.
+template <int queries, class KV>
+void attend(const float* q, size_t q_width, const KV* keys, const KV* values, int length, int dim,
+            float* scores, size_t scores_width, float* out, size_t out_width) {
   const float scale = 1.0f / std::sqrt(static_cast<float>(dim));
-  for (int s = 0; s < length; s += LANES)
-    store(scores + s, block_scores(q, keys + size_t(s) * dim, dim) * scale);
-  const float share = 1.0f / soften(scores, length, *std::max_element(scores, scores + length));
-  int d = 0;
-  for (; d + 4 * LANES <= dim; d += 4 * LANES)
-    mix<KV, 4>(scores, values + d, length, dim, share, out + d);
-  for (; d + 2 * LANES <= dim; d += 2 * LANES)
-    mix<KV, 2>(scores, values + d, length, dim, share, out + d);
-  for (; d + LANES <= dim; d += LANES)
-    mix<KV, 1>(scores, values + d, length, dim, share, out + d);
-  for (; d < dim; ++d) {
-    float mixed = 0;
-    for (int s = 0; s < length; ++s)
-      mixed += scores[s] * static_cast<float>(values[size_t(s) * dim + d]);
-    out[d] = mixed * share;
+  for (int s = 0; s < length + queries - 1; s += LANES) {
+    vec block[queries];
+    block_scores<queries>(q, q_width, keys + size_t(s) * dim, dim, block);
+    for (int j = 0; j < queries; ++j) store(scores + j * scores_width + s, block[j] * scale);
   }
+  float shares[queries];
+  for (int j = 0; j < queries; ++j) {
+    float* own = scores + j * scores_width;
+    shares[j] = 1.0f / soften(own, length + j, *std::max_element(own, own + length + j));
+  }
+  const auto mix_from = [&](int d, auto count) {
+    mix<queries, decltype(count)::value>(scores, scores_width, values + d, length, dim, shares,
+                                         out + d, out_width);
+  };
+  constexpr int most = queries == 1 ? 4 : 2;
+  int d = 0;
+  for (; d + most * LANES <= dim; d += most * LANES) mix_from(d, Count<most>{});
+  for (; d + 2 * LANES <= dim; d += 2 * LANES) mix_from(d, Count<2>{});
+  for (; d + LANES <= dim; d += LANES) mix_from(d, Count<1>{});
+  for (; d < dim; ++d)
+    for (int j = 0; j < queries; ++j) {
+      float mixed = 0;
+      for (int s = 0; s < length + j; ++s)
+        mixed += scores[j * scores_width + s] * static_cast<float>(values[size_t(s) * dim + d]);
+      out[j * out_width + d] = mixed * shares[j];
+    }
 }
 
 }  // namespace

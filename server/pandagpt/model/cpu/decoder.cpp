@@ -109,6 +109,19 @@ struct Batch {
     return {std::min(block(), num_tokens - first), rows + first, positions + first, num_patched,
             patched};
   }
+
+  // Where groups of queries begin, and where the last one ends: QUERIES neighbouring tokens of a row,
+  // or one.
+  std::vector<int> queries() const {
+    std::vector<int> starts{0};
+    for (int n = 0; n < num_tokens; starts.push_back(n)) {
+      const int last = n + QUERIES - 1;
+      const bool together = last < num_tokens && rows[last] == rows[n] &&
+                            positions[last] == positions[n] + QUERIES - 1;
+      n += together ? QUERIES : 1;
+    }
+    return starts;
+  }
 };
 
 // To `y` [token][y_width], what a layer's fused matrix has made of `x` [token][x_width], is added
@@ -163,16 +176,21 @@ void attention(const Model& model, int layer, const Cache& cache, const Batch& b
       keep_value(values + place, value, batch.positions[n], dim);
     }
   }
+  const std::vector<int> starts = batch.queries();
+  const int num_groups = starts.size() - 1, out_width = heads * dim;
 #pragma omp parallel num_threads(model.num_threads) if (model.num_threads > 1)
   {
-    Buffer<float> scores(cache.capacity);
+    Buffer<float> scores(size_t(QUERIES) * cache.capacity);
 #pragma omp for schedule(dynamic, 4)
-    for (int task = 0; task < batch.num_tokens * heads; ++task) {
-      const int n = task / heads, head = task % heads;
+    for (int task = 0; task < num_groups * heads; ++task) {
+      const int group = task % num_groups, head = task / num_groups, n = starts[group];
       const size_t place =
           (size_t(batch.rows[n]) * kv_heads + head / (heads / kv_heads)) * head_size;
-      attend(qkv + n * width + head * dim, keys + place, values + place, batch.positions[n] + 1,
-             dim, scores.data(), mixed + (size_t(n) * heads + head) * dim);
+      const auto attend_all =
+          starts[group + 1] - n == QUERIES ? attend<QUERIES, KV> : attend<1, KV>;
+      attend_all(qkv + n * width + head * dim, width, keys + place, values + place,
+                 batch.positions[n] + 1, dim, scores.data(), cache.capacity,
+                 mixed + size_t(n) * out_width + head * dim, out_width);
     }
   }
 }

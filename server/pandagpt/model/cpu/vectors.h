@@ -20,6 +20,11 @@ using half = _Float16;
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
 typedef int32_t ivec __attribute__((vector_size(LANES * sizeof(int32_t))));
 
+// The upper half of a float: its range, and seven bits after the point.
+struct upper {
+  uint16_t bits;
+};
+
 namespace {
 
 // Room for numbers that are written before they are read: a vector would zero it at every step.
@@ -71,11 +76,6 @@ inline void store(half* to, vec from) {
   std::memcpy(to, &packed, sizeof packed);
 }
 #endif
-
-// The upper half of a float: its range, and seven bits after the point.
-struct upper {
-  uint16_t bits;
-};
 
 inline float widen(upper from) {
   const uint32_t bits = uint32_t(from.bits) << 16;
