@@ -15,6 +15,8 @@ from pandagpt.errors import OperatorError
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
+Quantization = Literal["auto", "none", "fp16", "int16", "int8"]
+
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
 
@@ -62,7 +64,7 @@ class Settings(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: half precision on CUDA, float32 on CPU."
     )
-    quantization: Literal["auto", "none", "fp16", "int16", "int8"] = Field(
+    quantization: Quantization = Field(
         "auto",
         description="How weights are stored on CPU, by a C++ compiler if there is one. auto: int16 "
         "on x86, else fp16, which are as exact; int8: half of that and faster, but some answers "

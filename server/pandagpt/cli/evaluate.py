@@ -5,13 +5,15 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from pandagpt.settings import Quantization
+
 
 def evaluate(
     *,
     model: str = "tiny",
     items: Annotated[int, Parameter(validator=Number(gte=10))] = 200,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    quantization: Literal["auto", "none", "fp16", "int16", "int8"] = "auto",
+    quantization: Quantization = "auto",
     write_card: bool = False,
     wrong: bool = False,
 ) -> None:
