@@ -25,7 +25,7 @@ from pandagpt.model.prompt import MediaSlot, Prompt
 
 @pytest.fixture(scope="module", params=[None, "float32", "float16", "int16"])
 def model(golden_bundle: Path, request: pytest.FixtureRequest) -> PandaGPT:
-    """By torch, and by the compiled decoder with both kinds of weights that keep golden tokens."""
+    """By torch, and by the compiled decoder with the kinds of weights that keep golden tokens."""
     if request.param is not None and library() is None:
         pytest.skip("needs a C++ compiler")
     return load_bundle(golden_bundle, Placement(cpu_weights=request.param))

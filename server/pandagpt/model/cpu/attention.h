@@ -104,15 +104,15 @@ void attend(const float* q, size_t q_width, const KV* keys, const KV* values, in
     float* own = scores + j * scores_width;
     shares[j] = 1.0f / soften(own, length + j, *std::max_element(own, own + length + j));
   }
-  const auto mix_from = [&](int d, auto count) {
-    mix<queries, decltype(count)::value>(scores, scores_width, values + d, length, dim, shares,
-                                         out + d, out_width);
-  };
-  constexpr int most = queries == 1 ? 4 : 2;
   int d = 0;
-  for (; d + most * LANES <= dim; d += most * LANES) mix_from(d, Count<most>{});
-  for (; d + 2 * LANES <= dim; d += 2 * LANES) mix_from(d, Count<2>{});
-  for (; d + LANES <= dim; d += LANES) mix_from(d, Count<1>{});
+  const auto mix_by = [&](auto count) {
+    for (; d + count() * LANES <= dim; d += count() * LANES)
+      mix<queries, count()>(scores, scores_width, values + d, length, dim, shares, out + d,
+                            out_width);
+  };
+  if constexpr (queries == 1) mix_by(Count<4>{});
+  mix_by(Count<2>{});
+  mix_by(Count<1>{});
   for (; d < dim; ++d)
     for (int j = 0; j < queries; ++j) {
       float mixed = 0;

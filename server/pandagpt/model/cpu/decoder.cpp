@@ -101,26 +101,22 @@ struct Batch {
   const int32_t *rows, *positions;
   int num_patched;
   const Patched* patched;
-
-  // Patches name their tokens by their places in the whole.
-  int block() const { return num_patched ? num_tokens : std::min(num_tokens, BLOCK); }
-
-  Batch from(int first) const {
-    return {std::min(block(), num_tokens - first), rows + first, positions + first, num_patched,
-            patched};
-  }
-
   // Where groups of queries begin, and where the last one ends: QUERIES neighbouring tokens of a row,
   // or one.
-  std::vector<int> queries() const {
-    std::vector<int> starts{0};
-    for (int n = 0; n < num_tokens; starts.push_back(n)) {
-      const int last = n + QUERIES - 1;
-      const bool together = last < num_tokens && rows[last] == rows[n] &&
-                            positions[last] == positions[n] + QUERIES - 1;
-      n += together ? QUERIES : 1;
+  std::vector<int> groups{0};
+
+  Batch(int n, const int32_t* rows, const int32_t* positions, int num_patched, const Patched* patched)
+      : num_tokens(n),
+        rows(rows),
+        positions(positions),
+        num_patched(num_patched),
+        patched(patched) {
+    for (int first = 0; first < n; groups.push_back(first)) {
+      const int last = first + QUERIES - 1;
+      const bool together = last < n && rows[last] == rows[first] &&
+                            positions[last] == positions[first] + QUERIES - 1;
+      first += together ? QUERIES : 1;
     }
-    return starts;
   }
 };
 
@@ -176,18 +172,16 @@ void attention(const Model& model, int layer, const Cache& cache, const Batch& b
       keep_value(values + place, value, batch.positions[n], dim);
     }
   }
-  const std::vector<int> starts = batch.queries();
-  const int num_groups = starts.size() - 1, out_width = heads * dim;
+  const int num_groups = batch.groups.size() - 1, out_width = heads * dim;
 #pragma omp parallel num_threads(model.num_threads) if (model.num_threads > 1)
   {
     Buffer<float> scores(size_t(QUERIES) * cache.capacity);
 #pragma omp for schedule(dynamic, 4)
     for (int task = 0; task < num_groups * heads; ++task) {
-      const int group = task % num_groups, head = task / num_groups, n = starts[group];
+      const int head = task / num_groups, *group = &batch.groups[task % num_groups], n = group[0];
       const size_t place =
           (size_t(batch.rows[n]) * kv_heads + head / (heads / kv_heads)) * head_size;
-      const auto attend_all =
-          starts[group + 1] - n == QUERIES ? attend<QUERIES, KV> : attend<1, KV>;
+      const auto attend_all = group[1] - n == QUERIES ? attend<QUERIES, KV> : attend<1, KV>;
       attend_all(qkv + n * width + head * dim, width, keys + place, values + place,
                  batch.positions[n] + 1, dim, scores.data(), cache.capacity,
                  mixed + size_t(n) * out_width + head * dim, out_width);
@@ -261,13 +255,17 @@ void pack(const float* weights, int32_t num_out, int32_t num_in, int32_t type, v
 // are of other models than the one whose weights these are.
 void forward(const Model* model, const Cache* cache, int32_t n, const int32_t* rows,
              const int32_t* positions, int32_t num_patched, const Patched* patched, float* hidden) {
-  const Batch batch{n, rows, positions, num_patched, patched};
-  Scratch scratch(*model, batch.block());
+  // Patches name their tokens by their places in the whole.
+  const int block = num_patched ? n : std::min(n, BLOCK);
+  std::vector<Batch> batches;
+  for (int first = 0; first < n; first += block)
+    batches.emplace_back(std::min(block, n - first), rows + first, positions + first, num_patched,
+                         patched);
+  Scratch scratch(*model, block);
   const auto update_all = model->kv_type == HALF ? update<half> : update<float>;
   for (int layer = 0; layer < model->num_layers; ++layer)
-    for (int first = 0; first < n; first += batch.block())
-      update_all(*model, layer, *cache, batch.from(first), hidden + size_t(first) * model->hidden,
-                 scratch);
+    for (size_t i = 0; i < batches.size(); ++i)
+      update_all(*model, layer, *cache, batches[i], hidden + i * block * model->hidden, scratch);
   std::vector<float> state(model->hidden);
   for (int i = 0; i < n; ++i) {
     float* token = hidden + size_t(i) * model->hidden;

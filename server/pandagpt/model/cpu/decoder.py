@@ -27,11 +27,12 @@ CpuWeights = Literal["float32", "float16", "int16", "int8"]
 
 _TYPES: dict[CpuWeights, int] = {"float32": 0, "float16": 1, "int8": 2, "int16": 3}
 _BYTES: dict[CpuWeights, int] = {"float32": 4, "float16": 2, "int8": 1, "int16": 2}
-_SCALE_BYTES = 2
+_INTEGERS: tuple[CpuWeights, ...] = ("int16", "int8")
+_SCALE_BYTES = 2  # of integers: the upper half of a float
 
 
 def weights_of_16_bits() -> CpuWeights | None:
-    """Those that this machine is faster with, and no answer changes by; None: no compiler."""
+    """Those that this machine is faster with; None: there is no compiler."""
     if (compiled := library()) is None:
         return None
     number = compiled.type_of_16_bits()
@@ -122,7 +123,7 @@ class CpuLlama:
         self.config = config
         self._library = compiled
         self._weights: CpuWeights = weights
-        is_integer = weights in ("int16", "int8")
+        is_integer = weights in _INTEGERS
         # The low ranks of other models are not worth eight bits: they are small, and sums of all.
         self._patch_weights: CpuWeights = "float16" if is_integer else weights
         self._owned: list[Tensor] = []
@@ -254,7 +255,7 @@ class CpuLlama:
         num_out, num_in = weight.shape
         panel = self._library.panel_width()
         padded, width, scales = -(-num_out // panel) * panel, num_in, None
-        if kind in ("int16", "int8"):
+        if kind in _INTEGERS:
             groups = -(-num_in // self._library.group_length())
             width = groups * self._library.group_length()
             scales = self._new(padded * groups * _SCALE_BYTES)

@@ -1,7 +1,7 @@
 // Products of integers: GROUP inputs share a scale, in each row of a matrix and in each token, and
 // the sums of a group's products are whole numbers that an int32 holds.
 //
-// int8 is a quarter of a float. int16 stands for halves: as exact as they are, and processors that
+// int8 is a quarter of a float. int16 stands for halves: about as exact, and processors that
 // multiply pairs or fours of integers do so twice as fast as single floats.
 #pragma once
 
@@ -34,23 +34,18 @@ constexpr bool HAS_PAIRS = true;
 constexpr bool HAS_PAIRS = false;
 #endif
 
-#if defined(__AVX512BW__)
+// sums + w x, two neighbouring products a lane.
 inline ivec add_pairs(ivec sums, ivec w, ivec x) {
 #if defined(__AVX512VNNI__)
   return (ivec)_mm512_dpwssd_epi32((__m512i)sums, (__m512i)w, (__m512i)x);
-#else
+#elif defined(__AVX512BW__)
   return sums + (ivec)_mm512_madd_epi16((__m512i)w, (__m512i)x);
-#endif
-}
 #elif defined(__AVX2__)
-inline ivec add_pairs(ivec sums, ivec w, ivec x) {
   return sums + (ivec)_mm256_madd_epi16((__m256i)w, (__m256i)x);
-}
 #else
-inline ivec add_pairs(ivec sums, ivec w, ivec x) {
   return sums + (w << 16 >> 16) * (x << 16 >> 16) + (w >> 16) * (x >> 16);
-}
 #endif
+}
 
 // sums + w x, a word a lane.
 template <class W>
@@ -86,7 +81,7 @@ template <class W>
 struct Group {
   W values[GROUP];
   upper scale;
-  int32_t sum;
+  int32_t sum;  // where there is an OFFSET
 };
 
 // The least that is not below `x`, which has no sign; of what is no number, none either.
@@ -125,7 +120,8 @@ Group<W> quantize(const float* from, int count) {
     std::memcpy(group.values + k, &packed, sizeof packed);
     total += whole;
   }
-  for (int i = 0; i < LANES; ++i) group.sum += total[i];
+  if constexpr (OFFSET<W> != 0)
+    for (int i = 0; i < LANES; ++i) group.sum += total[i];
   return group;
 }
 
@@ -143,7 +139,7 @@ struct Integers {
       : num_in(num_in),
         num_groups(groups_of(num_in)),
         words(size_t(m) * num_groups * WORDS<W>),
-        starts(size_t(m) * num_groups),
+        starts(OFFSET<W> != 0 ? size_t(m) * num_groups : 0),
         scales(size_t(m) * num_groups) {}
 
   void take(const float* a, size_t start, int m) {
@@ -153,7 +149,7 @@ struct Integers {
         const Group<W> group =
             quantize<W>(a + (start + i) * num_in + first, std::min(GROUP, num_in - first));
         const size_t place = start * num_groups + size_t(g) * m;
-        starts.data()[place + i] = -OFFSET<W> * group.sum;
+        if constexpr (OFFSET<W> != 0) starts.data()[place + i] = -OFFSET<W> * group.sum;
         scales.data()[place + i] = widen(group.scale);
         for (int k = 0; k < WORDS<W>; ++k)
           std::memcpy(words.data() + place * WORDS<W> + k * m + i,
